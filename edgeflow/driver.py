@@ -1,0 +1,135 @@
+"""The driver contract: what a protocol adapter gives the shell, and what the shell promises it.
+
+A driver is a frozen value. It owns bytes; the shell owns schedule, deadlines, back-off, the link's
+arbiter, scaling, range checks, time stamps, staleness, metrics and logging. `edgeflow.testing.drivers`
+is the conformance suite.
+
+Rules every session keeps:
+
+- A call ends by its `deadline` (event-loop time, seconds) with an answer or with `LinkDown`; nothing
+  cancels a request in flight. After `LinkDown` the session is never used again.
+- `LinkDown` speaks of the link. A point that the device refuses is a fault in the column.
+- A late answer never becomes the value of a later request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BaseModel
+
+from edgeflow.model import Quality, Scalar, ValueType
+
+L = TypeVar("L", bound=BaseModel)
+D = TypeVar("D", bound=BaseModel)
+P = TypeVar("P", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Column:
+    """What one read or one push brought, in the order of the points it was asked for.
+
+    `points` names the indices it covers, None for all of them. A push with no points says only that
+    the source lives and its earlier values still hold. `source_ns` is the device's own UTC time, 0
+    where it gives none. `faults`: index into `values` -> (quality, reason); a BAD value is None.
+    """
+
+    values: Sequence[Scalar]
+    source_ns: int = 0
+    faults: dict[int, tuple[Quality, str]] | None = None
+    points: tuple[int, ...] | None = None
+
+
+Reader = Callable[[float], Awaitable[Column]]
+"""Reads the prepared points; given the deadline."""
+
+Push = Callable[[Column], None]
+"""Takes a pushed column; bounded and quick, never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something a browse came across; `point` is ready to be written into a configuration."""
+
+    path: str
+    title: str
+    point: dict[str, Any] | None
+    type: ValueType | None = None
+    unit: str | None = None
+    value: Scalar = None
+    has_children: bool = False
+
+
+class Session(Protocol):
+    """An open link. What else it can do is told by which of the protocols below it satisfies."""
+
+
+@runtime_checkable
+class Reads(Protocol[D, P]):
+    async def prepare(self, device: D, points: Sequence[P], deadline: float) -> Reader:
+        """Plans once how to read these points of one device."""
+
+
+@runtime_checkable
+class Watches(Protocol[D, P]):
+    async def watch(self, device: D, points: Sequence[P], push: Push) -> None:
+        """Subscribes and pushes until cancelled (closing) or until the link is lost (`LinkDown`).
+
+        Pushes an empty column at least every `device.heartbeat`-like interval the protocol allows,
+        only after the source itself has shown that it lives.
+        """
+
+
+@runtime_checkable
+class Writes(Protocol[D, P]):
+    async def write(self, device: D, points: Sequence[P], values: Sequence[Scalar], deadline: float) -> None:
+        """Writes the values in order; raises `Rejected` where the device refuses one."""
+
+
+@runtime_checkable
+class Browses(Protocol):
+    def browse(self, path: str, deadline: float) -> AsyncIterator[Found]:
+        """What there is below `path` ("" for the root)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver(Generic[L, D, P]):
+    """One protocol.
+
+    `link`, `device` and `point` are the models of a connection, of what is behind it, and of one
+    address; their fields are what a user writes. `serial` true means one request at a time per
+    link, so the shell's arbiter orders them. `value_type` tells the type a point yields.
+    """
+
+    name: str
+    about: str
+    link: type[L]
+    device: type[D]
+    point: type[P]
+    open: Callable[[L, float], AbstractAsyncContextManager[Any]]
+    value_type: Callable[[P], ValueType]
+    serial: bool = True
+    pushes: bool = False
+    writable: Callable[[P], bool] = lambda point: True
+
+
+GROUP = "edgeflow.drivers"
+
+
+def names() -> list[str]:
+    """The installed drivers, without importing them."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def find(name: str) -> Driver[Any, Any, Any]:
+    """Imports one installed driver; raises KeyError with the names that exist."""
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            driver = entry.load()
+            assert isinstance(driver, Driver)
+            return driver
+    raise KeyError(name)

@@ -1,0 +1,1 @@
+"""The pure, synchronous core: timed inputs in, effects out."""

@@ -1,0 +1,345 @@
+"""The engine: blocks, answers and time in; records, calls and decisions about outputs out."""
+
+from __future__ import annotations
+
+import heapq
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeflow.engine.flowrun import FlowRun
+from edgeflow.engine.requests import Requests
+from edgeflow.engine.snapshot import dump, load
+from edgeflow.engine.step import Step
+from edgeflow.errors import Rejected
+from edgeflow.flow.compile import Plan
+from edgeflow.model import BAD, GOOD, Answer, Block, Call, Message, Quality, Record, Request, Sample, Value
+from edgeflow.node import Answered, Due, Started
+from edgeflow.outputs.arbitration import Decision, OutputPlan
+
+INTERRUPTED = "interrupted by a restart; whether it was carried out is not known"
+
+
+@dataclass(slots=True)
+class Feed:
+    """What a block of one tag tuple means for one flow: which step gets which value on which port."""
+
+    flow: FlowRun
+    values: tuple[tuple[Step, str, int], ...]
+    blocks: tuple[tuple[Step, str], ...]
+    order: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What must reach the disk together, and the calls that may go out once it has."""
+
+    states: dict[tuple[str, str], bytes | None]
+    records: list[Record]
+    calls: list[Call]
+
+
+class Engine:
+    """Runs flows. Synchronous and pure but for measuring its own cost; knows time only from its inputs.
+
+    After every input take `decisions()` and `calls_now`; at every commit tick take `commit()`.
+    """
+
+    def __init__(
+        self,
+        outputs: Mapping[str, OutputPlan],
+        *,
+        place: str = "",
+        on_fault: Callable[[str, str], None] = lambda instance, reason: None,
+    ) -> None:
+        self.place = place
+        self.now = 0
+        self.flows: dict[str, FlowRun] = {}
+        self.requests = Requests(outputs)
+        self.tags: dict[str, Block] = {}
+        self.latest: dict[tuple[str, str, str], Record] = {}
+        self.records: list[Record] = []
+        self.calls_now: list[Call] = []
+        self.calls_after_commit: list[Call] = []
+        self.waiting: dict[str, Step] = {}
+        self.blocks = self.faults = 0
+        self._on_fault = on_fault
+        self._due: list[tuple[int, int, Step, str]] = []
+        self._feeds: dict[int, tuple[tuple[str, ...], tuple[Feed, ...]]] = {}
+        self._serial = self._version = 0
+        self._gone: set[tuple[str, str]] = set()
+
+    # inputs
+
+    def block(self, block: Block) -> None:
+        """Applies a block to the tag table, then ticks every flow that listens to one of its tags."""
+        if self._due and self._due[0][0] <= block.read_ns:
+            self.advance(block.read_ns)
+        elif block.read_ns > self.now:
+            self.now = block.read_ns
+        self.blocks += 1
+        tags = block.tags
+        self.tags.update(dict.fromkeys(tags, block))
+        known = self._feeds.get(id(tags))
+        for feed in known[1] if known else self._plan_feeds(block):
+            if not feed.flow.fault:
+                self._feed(feed, block)
+
+    def _feed(self, feed: Feed, block: Block) -> None:
+        flow, at, values = feed.flow, block.source_ns, block.values
+        begun = flow.begin()
+        flow.last_at = at
+        try:
+            faults = block.faults
+            for step, port, i in feed.values:
+                quality = faults[i][0] if faults and i in faults else GOOD
+                step.take(Message(values[i], quality, at), port)
+            if feed.blocks:
+                worst = BAD if faults and len(faults) == len(values) else GOOD
+                for step, port in feed.blocks:
+                    step.take(Message(block, worst, at), port)
+            flow.settle(feed.order)
+        except Exception as error:  # noqa: BLE001 - a flow's fault is contained in the flow
+            self._quarantine(flow, error)
+        flow.end(begun)
+
+    def _plan_feeds(self, block: Block) -> tuple[Feed, ...]:
+        tags, feeds = block.tags, []
+        place = {tag: i for i, tag in enumerate(tags)}
+        for flow in self.flows.values():
+            values: list[tuple[Step, str, int]] = []
+            blocks: list[tuple[Step, str]] = []
+            for step, node in zip(flow.steps, flow.plan.nodes, strict=True):
+                for port, tag in node.listens.items():
+                    if tag in place:
+                        values.append((step, port, place[tag]))
+                    elif tag == f"{block.device}/*":
+                        blocks.append((step, port))
+            if values or blocks:
+                order = flow.downstream([*(v[0] for v in values), *(b[0] for b in blocks)])
+                feeds.append(Feed(flow, tuple(values), tuple(blocks), order))
+        if len(self._feeds) >= 4096:
+            self._feeds.clear()
+        self._feeds[id(tags)] = (tags, tuple(feeds))
+        return self._feeds[id(tags)][1]
+
+    def answer(self, answer: Answer) -> None:
+        """Hands the answer of a call to the node that made it; one that nobody waits for is dropped."""
+        step = self.waiting.pop(answer.call, None)
+        made = step.calls.pop(answer.call, None) if step else None
+        if step is None or made is None or step.kind.answered is None:
+            return
+        self.now = max(self.now, answer.at)
+        key, run = made
+        self._handle(step, run, answer.at or self.now, step.kind.answered, Answered(key, answer))
+
+    def message(self, instance: str, node: str, port: str, value: Value, at: int, quality: Quality = GOOD) -> None:
+        """Puts a message on an input port from outside (an operator's action, a webhook).
+
+        Raises Rejected where there is no such flow, node or port.
+        """
+        flow = self.flows.get(instance)
+        step = flow.by_name.get(node) if flow else None
+        if flow is None or step is None or port not in flow.plan.nodes[step.index].inputs:
+            raise Rejected(f"there is no input {instance}/{node}.{port}")
+        if flow.fault:
+            raise Rejected(f"the flow {instance} is quarantined: {flow.fault}")
+        self.now = max(self.now, at)
+        begun = flow.begin()
+        try:
+            step.take(Message(value, quality, at), port)
+            flow.settle(flow.downstream([step]))
+        except Exception as error:  # noqa: BLE001 - a flow's fault is contained in the flow
+            self._quarantine(flow, error)
+        flow.end(begun)
+
+    def advance(self, now_ns: int) -> None:
+        """Moves time on: fires every timer due by then, in order, and ends leases."""
+        while self._due and self._due[0][0] <= now_ns:
+            at, _, step, key = heapq.heappop(self._due)
+            timer = step.timers.get(key)
+            if timer is None or timer.at != at or self.flows.get(step.flow.plan.instance) is not step.flow:
+                continue
+            del step.timers[key]
+            self.now = max(self.now, at)
+            if step.kind.due is not None and not step.flow.fault:
+                self._handle(step, timer.run, at, step.kind.due, Due(key, at))
+        self.now = max(self.now, now_ns)
+        end = self.requests.next_end()
+        if end is not None and end <= self.now:
+            self.requests.ended(self.now)
+
+    def next_due(self) -> int | None:
+        """The UTC instant by which `advance` should be called next."""
+        ends = self.requests.next_end()
+        times = [self._due[0][0]] if self._due else []
+        if ends is not None and ends > self.now:
+            times.append(ends)
+        return min(times, default=None)
+
+    def _handle(self, step: Step, run: int, at: int, handler: Callable[..., None], event: object) -> None:
+        flow = step.flow
+        begun = flow.begin(run)
+        flow.stepping = step
+        step.at = at
+        step.steps += 1
+        try:
+            handler(step.plan, step.state, event, step)
+            step.at = 0
+            flow.settle(flow.downstream([step]))
+        except Exception as error:  # noqa: BLE001 - a flow's fault is contained in the flow
+            self._quarantine(flow, error)
+        flow.end(begun)
+
+    def _quarantine(self, flow: FlowRun, error: Exception) -> None:
+        """Stops a flow whose node raised; its outputs go safe, the others go on."""
+        step = flow.stepping
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        node = f"node {step.name!r} ({step.kind.kind})" if step else "the flow"
+        flow.fault = f"{node} failed: {type(error).__name__}: {error} (line {where.lineno} of {where.name})"
+        flow.pending.clear()
+        for each in flow.steps:
+            each.inputs.fresh.clear()
+            each.holds.clear()
+        self.faults += 1
+        self.requests.drop_flow(flow.plan.instance)
+        self._on_fault(flow.plan.instance, flow.fault)
+
+    # flows
+
+    def deploy(
+        self, plan: Plan, saved: Mapping[str, bytes], now_ns: int, why: Literal["first", "restart", "redeploy"]
+    ) -> dict[str, str]:
+        """Starts a flow, or swaps it for a new version; takes over the states in `saved` by node and shape.
+
+        Returns, per node whose state began anew, the reason. Raises Rejected, and leaves everything as it
+        was, where the new version fails while it starts.
+        """
+        self.now = max(self.now, now_ns)
+        old = self.flows.get(plan.instance)
+        flow = FlowRun(plan, self)
+        lost = {}
+        for step in flow.steps:
+            if step.name in saved and (reason := load(step, saved[step.name])):
+                lost[step.name] = reason
+        mark = len(self.records), len(self.calls_now), len(self.calls_after_commit)
+        self.requests.drop_flow(plan.instance)
+        self.flows[plan.instance] = flow
+        try:
+            self._start(flow, why)
+        except Exception as error:
+            del self.records[mark[0] :], self.calls_now[mark[1] :], self.calls_after_commit[mark[2] :]
+            self.requests.drop_flow(plan.instance)
+            if old:
+                self.flows[plan.instance] = old
+                self._hold_again(old)
+            else:
+                del self.flows[plan.instance]
+            node = flow.stepping.name if flow.stepping else "?"
+            raise Rejected(f"node {node!r} failed while starting: {type(error).__name__}: {error}") from error
+        self._feeds.clear()
+        if old:
+            self._gone |= {(plan.instance, name) for name in old.by_name.keys() - flow.by_name.keys()}
+        self._gone -= {(plan.instance, name) for name in flow.by_name}
+        return lost
+
+    def _start(self, flow: FlowRun, why: Literal["first", "restart", "redeploy"]) -> None:
+        self._hold_again(flow)
+        flow.begin()
+        for step in flow.steps:
+            for key, timer in step.timers.items():
+                self.schedule(timer.at, step, key)
+            if step.kind.started is not None:
+                flow.stepping, step.at = step, self.now
+                step.kind.started(step.plan, step.state, Started(why, self.now), step)
+                step.at = 0
+        flow.settle(tuple(flow.steps))
+        for step in flow.steps:
+            for call, (key, _) in list(step.calls.items()):
+                del step.calls[call]
+                if step.kind.answered is not None:
+                    flow.stepping, step.at = step, self.now
+                    answer = Answer(call, ok=False, error=INTERRUPTED, at=self.now)
+                    step.kind.answered(step.plan, step.state, Answered(key, answer), step)
+                    step.at = 0
+                    flow.settle(flow.downstream([step]))
+
+    def _hold_again(self, flow: FlowRun) -> None:
+        for step in flow.steps:
+            for request in step.holds.values():
+                self.requests.put(request)
+
+    def remove(self, instance: str) -> None:
+        """Stops a flow for good: its requests and saved states go."""
+        flow = self.flows.pop(instance)
+        self._gone |= {(instance, name) for name in flow.by_name}
+        self.requests.drop_flow(instance)
+        self._feeds.clear()
+
+    def snapshot(self, instance: str) -> dict[str, bytes]:
+        """Every node of a flow as it would be saved now."""
+        return {step.name: dump(step) for step in self.flows[instance].steps}
+
+    # effects
+
+    def decisions(self) -> list[Decision]:
+        """The outputs whose decided levels changed since the last call."""
+        return self.requests.decisions(self.now)
+
+    def commit(self, *, windows: bool = False) -> Commit | None:
+        """What changed since the last commit; None where nothing did. `windows` includes window states."""
+        states: dict[tuple[str, str], bytes | None] = dict.fromkeys(self._gone)
+        for instance, flow in self.flows.items():
+            if flow.fault:
+                continue
+            for step in flow.steps:
+                if step.steps != step.saved_steps and (windows or step.kind.durability == "exact"):
+                    self._save(instance, step, states)
+        if not (states or self.records or self.calls_after_commit):
+            return None
+        commit = Commit(states, self.records, self.calls_after_commit)
+        self.records, self.calls_after_commit, self._gone = [], [], set()
+        return commit
+
+    @staticmethod
+    def _save(instance: str, step: Step, states: dict[tuple[str, str], bytes | None]) -> None:
+        step.saved_steps = step.steps
+        if step.kind.state is None and not (
+            len(step.inputs) > 1 or step.timers or step.calls or step.holds or step.saved
+        ):
+            return
+        saved = dump(step)
+        if saved != step.saved:
+            step.saved = saved
+            states[instance, step.name] = saved
+
+    # for the steps
+
+    def schedule(self, at: int, step: Step, key: str) -> None:
+        self._serial += 1
+        heapq.heappush(self._due, (at, self._serial, step, key))
+
+    def call_id(self, step: Step) -> str:
+        self._serial += 1
+        return f"{step.owner}@{self.now}.{self._serial}"
+
+    def next_version(self) -> int:
+        """A record version that rises with time, over restarts too: milliseconds of engine time, never twice."""
+        self._version = max(self._version + 1, self.now // 1_000_000)
+        return self._version
+
+    # what the shell asks for its own part
+
+    def request(self, request: Request) -> None:
+        """An operator's request on an output."""
+        self.requests.put(request)
+
+    def sample(self, tag: str) -> Sample | None:
+        """The latest of a tag."""
+        block = self.tags.get(tag)
+        if block is None:
+            return None
+        i = block.tags.index(tag)
+        quality, reason = (block.faults or {}).get(i, (GOOD, ""))
+        return Sample(tag, block.values[i], quality, block.source_ns, block.read_ns, reason)

@@ -1,0 +1,76 @@
+"""What a node must remember over a restart, as one JSON object: state, inputs, timers, calls, held requests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, cast
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from edgeflow.engine.step import Step, Timer
+from edgeflow.model import Message, Quality, Request
+
+
+@cache
+def _adapter_of(state: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(state)
+
+
+def _adapter(state: type[Any]) -> TypeAdapter[Any]:
+    return _adapter_of(cast("Hashable", state))
+
+
+def schema(state: type[Any]) -> str:
+    """A short fingerprint of a state's shape."""
+    return hashlib.sha256(orjson.dumps(_adapter(state).json_schema(), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def dump(step: Step) -> bytes:
+    """The node as it stands. Ports the engine feeds from tags are left out: the next sample brings them."""
+    kind = step.kind
+    keeps_inputs = kind.state is not None or len(step.inputs) > 1
+    content: dict[str, Any] = {"kind": kind.kind}
+    if kind.state is not None:
+        content["schema"] = schema(kind.state)
+        content["state"] = _adapter(kind.state).dump_python(step.state, mode="json")
+    if keeps_inputs and step.inputs:
+        content["inputs"] = {
+            port: [m.value, int(m.quality), m.at] for port, m in step.inputs.items() if port not in step.fed
+        }
+    if step.timers:
+        content["timers"] = {key: [timer.at, timer.run] for key, timer in step.timers.items()}
+    if step.calls:
+        content["calls"] = {call: list(key_run) for call, key_run in step.calls.items()}
+    if step.holds:
+        content["holds"] = {
+            output: [dict(r.pattern), r.priority, r.since, r.lease_end] for output, r in step.holds.items()
+        }
+    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS)
+
+
+def load(step: Step, saved: bytes) -> str:
+    """Puts a saved node back; returns why its state had to begin anew, empty where it was taken over."""
+    content = orjson.loads(saved)
+    kind = step.kind
+    if content.get("kind") != kind.kind:
+        return f"was a {content.get('kind')}, is a {kind.kind}"
+    lost = ""
+    if kind.state is not None and "state" in content:
+        try:
+            step.state = _adapter(kind.state).validate_python(content["state"])
+        except ValidationError as error:
+            lost = f"its state has another shape ({error.error_count()} differences)"
+    if not lost:
+        for port, (value, quality, at) in content.get("inputs", {}).items():
+            step.inputs[port] = Message(value, Quality(quality), at)
+        step.quality = max((m.quality for m in step.inputs.values()), default=Quality.GOOD)
+        step.timers = {key: Timer(at, run) for key, (at, run) in content.get("timers", {}).items()}
+        step.calls = {call: (key, run) for call, (key, run) in content.get("calls", {}).items()}
+    outputs = step.flow.core.requests.outputs
+    for output, (pattern, priority, since, lease_end) in content.get("holds", {}).items():
+        if output in outputs:
+            step.holds[output] = Request(step.owner, output, pattern, priority, since, lease_end)
+    return lost

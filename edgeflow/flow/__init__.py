@@ -1,0 +1,1 @@
+"""Flows: the document people write, the lint that reads it, and the compiler that makes it run."""

@@ -1,0 +1,93 @@
+"""The flow document: nodes and wires with parameters, as people write it and as versions are kept."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator
+
+from edgeflow.model import Strict, Value
+from edgeflow.units import UnitName
+
+NAME = r"^[a-z][a-z0-9_-]*$"
+PATH = r"^[a-z][a-z0-9_-]*(/[a-z][a-z0-9_-]*)*$"
+IN, OUT = "in", "out"
+
+ParameterType = Literal["device", "tag", "output", "calendar", "duration", "rate", "number", "text", "boolean", "place"]
+
+
+class Parameter(Strict):
+    """A parameter of a flow: what the person who deploys it fills in."""
+
+    type: ParameterType = Field(description="What kind of value it takes.")
+    description: str = Field(description="What to fill in, in words for the person who deploys the flow.")
+    default: Value = Field(default=None, description="Used where nothing is given; without one it is required.")
+    unit: UnitName | None = Field(default=None, description="The unit of a number.")
+
+
+class NodeEntry(Strict):
+    """A node of the flow: its kind and, beside it, the settings of that kind."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str = Field(description="The kind of node.")
+    title: str = Field(default="", description="A name for people; the node's key where empty.")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class FlowDocument(Strict):
+    """A flow: a versioned document of nodes and wires."""
+
+    flow: str = Field(pattern=PATH, description="The flow's name, for example `oee/press`.")
+    title: str = Field(default="", description="What the flow is for, in one line.")
+    parameters: dict[str, Parameter] = Field(default_factory=dict, description="What can be set per instance.")
+    nodes: dict[str, NodeEntry] = Field(min_length=1, description="The nodes by name.")
+    wires: list[str] = Field(
+        default_factory=list, description="Wires `node.port -> node.port`; `out` and `in` are the default ports."
+    )
+
+    @field_validator("nodes", "parameters")
+    @classmethod
+    def _names(cls, entries: dict[str, Any]) -> dict[str, Any]:
+        for name in entries:
+            if not re.match(NAME, name):
+                raise ValueError(f"the name {name!r} must begin with a letter and hold only a-z, 0-9, _ and -")
+        return entries
+
+
+_WIRE = re.compile(
+    r"^\s*([a-z][a-z0-9_-]*)(?:\.([a-z][a-z0-9_-]*))?\s*->\s*([a-z][a-z0-9_-]*)(?:\.([a-z][a-z0-9_-]*))?\s*$"
+)
+
+
+def read_wire(text: str) -> tuple[str, str, str, str]:
+    """A wire as (source node, port, target node, port); raises ValueError that says how to write one."""
+    match = _WIRE.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a wire; write `node.port -> node.port`, for example `state -> oee.state`")
+    source, out, target, into = match.groups()
+    return source, out or OUT, target, into or IN
+
+
+_HOLE = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
+
+
+def fill(value: Any, parameters: dict[str, Any]) -> Any:
+    """Puts parameters into `{name}`: a text that is only one hole takes the value itself.
+
+    Raises KeyError with the name of a parameter that is not declared.
+    """
+    if isinstance(value, str):
+        whole = _HOLE.fullmatch(value)
+        if whole:
+            return parameters[whole[1]]
+        return _HOLE.sub(lambda hole: str(parameters[hole[1]]), value)
+    if isinstance(value, dict):
+        return {key: fill(item, parameters) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(item, parameters) for item in value]
+    return value

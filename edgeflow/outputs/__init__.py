@@ -1,0 +1,1 @@
+"""Who may decide what an output shows: requests, priorities, leases."""

@@ -1,0 +1,80 @@
+"""The one form of a record outside the process: JSON, in the outbox, on the wire and at the central server."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgeflow.clock import utc_text
+from edgeflow.model import Record, Value
+
+_EXACT_IN_JSON = 2**53 - 1
+
+
+class WireRecord(BaseModel):
+    """A result as it travels: times are RFC 3339 in UTC, integers above 2^53 are texts.
+
+    Fields that a newer gateway adds are kept: an older central server must not hold up its queue.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True, ser_json_inf_nan="null")
+
+    stream: str = Field(description="What kind of result it is, such as `oee`.")
+    key: str = Field(description="Stable name of the result within its stream.")
+    version: int = Field(ge=0, lt=2**53, description="A higher version of the same key restates the result.")
+    at: str = Field(description="Source time it speaks of, RFC 3339 in UTC.")
+    begin: str | None = Field(None, alias="from", description="Begin of the period it covers.")
+    end: str | None = Field(None, alias="to", description="End of the period it covers.")
+    place: str = Field("", description="Place in the plant, ISA-95 from the enterprise down.")
+    flow: str = Field("", description="Instance of the flow that made it.")
+    flow_version: str = Field("", description="Version (SHA-256) of the flow that made it.")
+    quality: Literal["good", "uncertain", "bad"] = Field("good", description="How far it can be trusted.")
+    coverage: float | None = Field(None, description="Known share of its period, 0 to 1.")
+    status: Literal["live", "provisional", "final"] = Field("final", description="Whether it can still change.")
+    data: dict[str, Any] = Field(description="The result itself.")
+
+
+def encode(record: Record) -> bytes:
+    """A record as JSON text in UTF-8; what JSON cannot hold exactly is written as text or null."""
+    plain = {
+        "stream": str(record.stream),
+        "key": str(record.key),
+        "version": int(record.version),
+        "at": utc_text(record.at),
+        "from": None if record.begin is None else utc_text(record.begin),
+        "to": None if record.end is None else utc_text(record.end),
+        "place": record.place,
+        "flow": record.flow,
+        "flow_version": record.flow_version,
+        "quality": record.quality.name.lower(),
+        "coverage": record.coverage,
+        "status": record.status,
+        "data": record.data,
+    }
+    try:
+        return orjson.dumps(plain, option=orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return orjson.dumps(json_value(plain))
+
+
+def json_value(value: Value) -> Value:
+    """A value as JSON can hold it exactly: large integers and bytes (hexadecimal) as text, NaN and infinity as null."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int):
+        return int(value) if abs(value) <= _EXACT_IN_JSON else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {json_value(str(name)): json_value(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [json_value(part) for part in value]
+    return str(value)

@@ -1,0 +1,147 @@
+"""Who may ask what: exact Host and Origin on every request, and a token for whatever changes something."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from aiohttp import hdrs, web
+
+from edgeflow.errors import ConfigError, Problem
+
+DeviceCheck = Callable[[str], Awaitable[str | None]]
+"""Given a bearer token, the id of the device it belongs to, or None."""
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not even looked at."""
+
+    status: int
+    title: str
+    detail: str
+
+
+class Guard:
+    """The checks of one server.
+
+    `hosts` are the names under which people open it (`gw1.plant`, or `gw1.plant:8443` behind a proxy);
+    a name without a port goes with the served port and with the default ports. Loopback names and
+    the address on which a connection arrived are always right: neither can be a page of a stranger
+    whose name was pointed here (DNS rebinding). A request with an Origin must come from a page of
+    the very host it asks.
+    """
+
+    def __init__(self, hosts: Iterable[str] = (), *, token: str = "", device: DeviceCheck | None = None) -> None:
+        self._named = frozenset(name.lower() for name in hosts)
+        self._token = token.encode()
+        self._device = device
+
+    def refusal(self, raw: web.Request) -> Refusal | None:
+        """What is wrong with Host or Origin, in words that say what to do; None where nothing is."""
+        hosts = raw.headers.getall(hdrs.HOST, [])
+        host = hosts[0].lower() if len(hosts) == 1 else ""
+        if not self._known(host, raw):
+            detail = (
+                f"This server does not go by the name {host!r}. Open it by its address, or add the name to "
+                "`hosts` in its configuration."
+            )
+            return Refusal(403, "Unknown host", detail)
+        origins = raw.headers.getall(hdrs.ORIGIN, [])
+        if origins and origins not in ([f"http://{host}"], [f"https://{host}"]):
+            detail = f"A page of {', '.join(origins)} may not ask this server; open its own pages instead."
+            return Refusal(403, "Foreign origin", detail)
+        return None
+
+    def _known(self, host: str, raw: web.Request) -> bool:
+        address = raw.get_extra_info("sockname")
+        if not host or not isinstance(address, tuple):
+            return False
+        ip, port = str(address[0]), int(address[1])
+        own = f"[{ip}]" if ":" in ip else ip
+        if host in self._named:
+            return True
+        name, given = _split(host)
+        if given is None:
+            return port in _DEFAULT_PORTS.values() and (name in _LOOPBACK or name == own)
+        return given == port and (name in _LOOPBACK or name == own or name in self._named)
+
+    async def identify(self, raw: web.Request, needs: Literal["nobody", "token", "device"]) -> str | None:
+        """Who asks: "" for nobody in particular, `admin`, or a device's id; None where it does not suffice."""
+        if needs == "nobody":
+            return ""
+        scheme, _, given = raw.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        given = given.strip()
+        if scheme.lower() != "bearer" or not given:
+            return None
+        if needs == "device":
+            return await self._device(given) if self._device else None
+        return "admin" if self._token and hmac.compare_digest(given.encode(), self._token) else None
+
+    @staticmethod
+    def what_is_missing(needs: Literal["nobody", "token", "device"]) -> str:
+        """What to do about a 401."""
+        if needs == "device":
+            return "Send the device's own token as `Authorization: Bearer TOKEN`; a gateway gets it when it enrols."
+        return "Changing something needs the token in the file `admin.token` of the state directory of this server."
+
+
+def _split(host: str) -> tuple[str, int | None]:
+    """`name:8080` -> ("name", 8080); the port is None where there is none, -1 where it is not a number."""
+    name, colon, port = host.rpartition(":")
+    if not colon or port.endswith("]"):
+        return host, None
+    return name, int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else -1
+
+
+def admin_token(state: Path) -> str:
+    """The token that changing something needs: read from `admin.token` in the state directory, made once.
+
+    The file is for its owner alone (0600). Raises ConfigError where it cannot be used.
+    """
+    path = state / "admin.token"
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        try:
+            return _made(path)
+        except FileExistsError:
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+            token = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be used as the token file: {error}")]) from None
+    if len(token) < 16:
+        message = "holds no token of at least 16 characters; remove the file and a new one is made"
+        raise ConfigError([Problem(str(path), 0, 0, "", message)])
+    return token
+
+
+def _made(path: Path) -> str:
+    """Makes the token; whole or not at all, so that a power cut leaves no empty file."""
+    if path.exists():
+        raise FileExistsError(path)
+    token = secrets.token_urlsafe(32)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(token + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return token
