@@ -46,7 +46,7 @@ class Document:
         place = tuple(at)
         while place and place not in self.marks:
             place = place[:-1]
-        line, column = self.marks.get(place, (1, 1))
+        line, column = self.marks.get(place, (1, 1) if self.marks else (0, 0))
         return Problem(self.file, line, column, ".".join(map(str, at)), message)
 
     def model(self, model: type[M], at: At = ()) -> M:
@@ -169,7 +169,8 @@ def parse(text: str, file: str = "<text>") -> Document:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = getattr(error, "problem", None) or str(error)
-        raise ConfigError([Problem(file, line, column, "", f"is not valid YAML: {what}; {_yaml_hint(what)}")]) from None
+        hint = _yaml_hint(what, at_tab=text.split("\n")[line - 1][column - 1 : column] == "\t")
+        raise ConfigError([Problem(file, line, column, "", f"is not valid YAML: {what}; {hint}")]) from None
     marks: dict[At, tuple[int, int]] = {}
     problems: list[Problem] = []
     data = None if root is None else _build(root, (), marks, problems, file, 0)
@@ -178,8 +179,8 @@ def parse(text: str, file: str = "<text>") -> Document:
     return Document(file, data, marks)
 
 
-def _yaml_hint(what: str) -> str:
-    if "tab" in what or "\\t" in what:
+def _yaml_hint(what: str, *, at_tab: bool) -> str:
+    if at_tab:
         return "indent with spaces, not tabs"
     if "mapping values" in what:
         return "put text that contains `: ` in quotes"
@@ -195,7 +196,8 @@ def _build(
         problems.append(Problem(file, mark.line + 1, mark.column + 1, "", "is nested too deeply (an alias of itself?)"))
         return None
     if isinstance(node, yaml.ScalarNode):
-        return scalar(node.value) if node.style is None else node.value
+        plain = not node.style  # the C parser says '' where the other says None
+        return scalar(node.value) if plain else node.value
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, (*at, i), marks, problems, file, depth + 1) for i, item in enumerate(node.value)]
     result: dict[Any, Any] = {}

@@ -1,0 +1,1 @@
+"""The process on the gateway: configuration, assembly, API."""

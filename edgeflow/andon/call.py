@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Phase = Literal["idle", "raised", "acknowledged", "resolved", "cancelled"]
 Button = Literal["raise", "acknowledge", "resolve", "cancel"]
+BUTTONS: tuple[Button, ...] = get_args(Button)
 
 OPEN: frozenset[Phase] = frozenset({"raised", "acknowledged"})
 

@@ -14,7 +14,7 @@ from edgeflow.engine.snapshot import dump, load
 from edgeflow.engine.step import Step
 from edgeflow.errors import Rejected
 from edgeflow.flow.compile import Plan
-from edgeflow.model import BAD, GOOD, Answer, Block, Call, Message, Quality, Record, Request, Sample, Value
+from edgeflow.model import BAD, GOOD, Answer, Block, Call, Message, Quality, Record, Value
 from edgeflow.node import Answered, Due, Started
 from edgeflow.outputs.arbitration import Decision, OutputPlan
 
@@ -57,7 +57,6 @@ class Engine:
         self.now = 0
         self.flows: dict[str, FlowRun] = {}
         self.requests = Requests(outputs)
-        self.tags: dict[str, Block] = {}
         self.latest: dict[tuple[str, str, str], Record] = {}
         self.records: list[Record] = []
         self.calls_now: list[Call] = []
@@ -73,14 +72,13 @@ class Engine:
     # inputs
 
     def block(self, block: Block) -> None:
-        """Applies a block to the tag table, then ticks every flow that listens to one of its tags."""
+        """Ticks every flow that listens to one of its tags."""
         if self._due and self._due[0][0] <= block.read_ns:
             self.advance(block.read_ns)
         elif block.read_ns > self.now:
             self.now = block.read_ns
         self.blocks += 1
         tags = block.tags
-        self.tags.update(dict.fromkeys(tags, block))
         known = self._feeds.get(id(tags))
         for feed in known[1] if known else self._plan_feeds(block):
             if not feed.flow.fault:
@@ -174,7 +172,7 @@ class Engine:
         """The UTC instant by which `advance` should be called next."""
         ends = self.requests.next_end()
         times = [self._due[0][0]] if self._due else []
-        if ends is not None and ends > self.now:
+        if ends is not None:
             times.append(ends)
         return min(times, default=None)
 
@@ -328,18 +326,3 @@ class Engine:
         """A record version that rises with time, over restarts too: milliseconds of engine time, never twice."""
         self._version = max(self._version + 1, self.now // 1_000_000)
         return self._version
-
-    # what the shell asks for its own part
-
-    def request(self, request: Request) -> None:
-        """An operator's request on an output."""
-        self.requests.put(request)
-
-    def sample(self, tag: str) -> Sample | None:
-        """The latest of a tag."""
-        block = self.tags.get(tag)
-        if block is None:
-            return None
-        i = block.tags.index(tag)
-        quality, reason = (block.faults or {}).get(i, (GOOD, ""))
-        return Sample(tag, block.values[i], quality, block.source_ns, block.read_ns, reason)

@@ -16,15 +16,24 @@ class Requests:
         self._held: dict[str, dict[str, Request]] = {name: {} for name in outputs}
         self._touched: set[str] = set(outputs)
         self._last: dict[str, Decision] = {}
+        self._leases: dict[tuple[str, str], int] = {}
 
     def put(self, request: Request) -> None:
         """Sets the owner's request; raises KeyError for an output that does not exist."""
         self._held[request.output][request.owner] = request
         self._touched.add(request.output)
+        self._lease(request.output, request.owner, request.lease_end)
 
     def drop(self, output: str, owner: str) -> None:
         if self._held[output].pop(owner, None):
             self._touched.add(output)
+            self._lease(output, owner, None)
+
+    def _lease(self, output: str, owner: str, end: int | None) -> None:
+        if end is not None:
+            self._leases[output, owner] = end
+        else:
+            self._leases.pop((output, owner), None)
 
     def drop_flow(self, instance: str) -> None:
         """Takes back everything the nodes of a flow hold."""
@@ -41,17 +50,16 @@ class Requests:
 
     def next_end(self) -> int | None:
         """When the next lease ends (UTC ns)."""
-        ends = [r.lease_end for held in self._held.values() for r in held.values() if r.lease_end is not None]
-        return min(ends, default=None)
+        return min(self._leases.values(), default=None) if self._leases else None
 
     def ended(self, now_ns: int) -> None:
         """Drops operators' requests whose lease has ended; a flow's shows the stale pattern instead."""
-        for output, held in self._held.items():
-            for owner, request in list(held.items()):
-                if request.lease_end is not None and request.lease_end <= now_ns:
-                    self._touched.add(output)
-                    if owner.startswith("operator:"):
-                        del held[owner]
+        for (output, owner), end in list(self._leases.items()):
+            if end <= now_ns:
+                del self._leases[output, owner]
+                self._touched.add(output)
+                if owner.startswith("operator:"):
+                    del self._held[output][owner]
 
     def decisions(self, now_ns: int) -> list[Decision]:
         """The decisions that differ from what was decided before."""

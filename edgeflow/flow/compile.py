@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from edgeflow import document
-from edgeflow.document import Document, explain, suggestion
+from edgeflow.document import At, Document, explain, suggestion
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.flow.document import FlowDocument, NodeEntry, Parameter, fill, read_wire
 from edgeflow.flow.order import cycle_in, topological
@@ -50,14 +50,21 @@ class Plan:
 
 
 def compile_flow(
-    source: Document, parameters: Mapping[str, Any], site: Site, kinds: Kinds, instance: str | None = None
+    source: Document,
+    parameters: Mapping[str, Any],
+    site: Site,
+    kinds: Kinds,
+    *,
+    instance: str | None = None,
+    given_in: tuple[Document, At] | None = None,
 ) -> Plan:
     """Checks schema, parameters, kinds, ports, types and units on wires, references and cycles.
 
-    Raises ConfigError with every problem, each with its place in the document.
+    `given_in` is where the parameters were written, so that problems with them point there. Raises
+    ConfigError with every problem, each with its place in the document.
     """
     flow = source.model(FlowDocument)
-    work = _Compilation(source, flow, site, kinds)
+    work = _Compilation(source, flow, site, kinds, given_in)
     given = work.parameters(parameters)
     work.nodes(given)
     work.wires()
@@ -77,8 +84,10 @@ def compile_flow(
 class _Compilation:
     """One pass over one document; collects problems instead of stopping at the first."""
 
-    def __init__(self, source: Document, flow: FlowDocument, site: Site, kinds: Kinds) -> None:
-        self.source, self.flow, self.site, self.kinds = source, flow, site, kinds
+    def __init__(
+        self, source: Document, flow: FlowDocument, site: Site, kinds: Kinds, given_in: tuple[Document, At] | None
+    ) -> None:
+        self.source, self.flow, self.site, self.kinds, self.given_in = source, flow, site, kinds, given_in
         self.problems: list[Problem] = []
         self.configs: dict[str, tuple[Node[Any, Any, Any], Any]] = {}
         self.ports: dict[str, tuple[Mapping[str, Port], Mapping[str, Port]]] = {}
@@ -88,21 +97,29 @@ class _Compilation:
     def wrong(self, at: tuple[str | int, ...], message: str) -> None:
         self.problems.append(self.source.problem(at, message))
 
+    def wrong_given(self, parameter: str, message: str) -> None:
+        if self.given_in is None:
+            self.wrong(("parameters", parameter), message)
+        else:
+            document, at = self.given_in
+            self.problems.append(document.problem((*at, parameter), message))
+
     # parameters
 
     def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
         declared = self.flow.parameters
         for name in given:
             if name not in declared:
-                self.wrong(("parameters",), f"there is no parameter {name!r}{suggestion(name, declared)}")
+                message = f"the flow {self.flow.flow} has no parameter {name!r}{suggestion(name, declared)}"
+                self.wrong_given(name, message)
         values: dict[str, Any] = {}
         for name, parameter in declared.items():
             value = given.get(name, parameter.default)
             values[name] = value
             if value is None:
-                self.wrong(("parameters", name), f"is required: {parameter.description}")
+                self.wrong_given(name, f"the parameter {name!r} is required: {parameter.description}")
             elif message := self._unfit(parameter, value):
-                self.wrong(("parameters", name), message)
+                self.wrong_given(name, message)
         return values
 
     def _known(self) -> dict[str, Collection[str]]:

@@ -41,7 +41,8 @@ def changed(plan: Config, _state: None, inputs: Inputs, do: Effects) -> None:
 
 NODE = Node(
     kind="compare",
-    about="Compares a value with another. BAD on either side gives BAD, as do text and a number that should be ordered.",
+    about="Compares a value with another. "
+    "BAD on either side gives BAD; so does asking which of a text and a number is larger.",
     config=Config,
     inputs={"in": Port("The value."), "than": Port("What to compare with, instead of the setting.")},
     outputs={"out": Port("Whether it is so.", "boolean")},

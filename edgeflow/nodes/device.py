@@ -45,7 +45,8 @@ def changed(plan: Plan, _state: None, inputs: Inputs, do: Effects) -> None:
         do.emit(content)
         return
     content["bad"] = {names[i]: reason for i, (_, reason) in block.faults.items()}
-    do.emit(content, quality=max(UNCERTAIN, inputs["block"].quality))
+    whole = len(block.faults) == len(names)
+    do.emit(content, quality=min(quality for quality, _ in block.faults.values()) if whole else UNCERTAIN)
 
 
 def listens(config: Config) -> Mapping[str, str]:

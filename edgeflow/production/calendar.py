@@ -48,9 +48,7 @@ def _zone_name(value: Any) -> Any:
     if isinstance(value, str):
         try:
             ZoneInfo(value)
-        except (OSError, ValueError):  # ZoneInfoNotFoundError is a KeyError, a folder of zones an OSError
-            raise ValueError(f"unknown time zone {value!r}; write an IANA name such as Europe/Berlin") from None
-        except KeyError:
+        except (KeyError, OSError, ValueError):  # not found, a folder of zones, not a relative path
             raise ValueError(f"unknown time zone {value!r}; write an IANA name such as Europe/Berlin") from None
     return value
 
@@ -113,9 +111,10 @@ class CalendarSettings(Strict):
     @model_validator(mode="after")
     def _shifts_are_told_apart(self) -> Self:
         names = {shift.name for shift in self.shifts}
-        for day, wanted in self.exceptions.items():
+        for date_, wanted in self.exceptions.items():
             if unknown := sorted(set(wanted) - names):
-                raise ValueError(f"exceptions name the shift {unknown[0]!r} on {day}; known are {', '.join(names)}")
+                known = ", ".join(sorted(names))
+                raise ValueError(f"exceptions name the shift {unknown[0]!r} on {date_}; known are {known}")
         taken = sorted(
             (WEEKDAYS.index(day) * _DAY_MIN + shift.begin, shift.minutes, shift.name, day)
             for shift in self.shifts
@@ -220,7 +219,7 @@ class Calendar:
         for shift in sorted(allowed, key=lambda s: s.begin):
             begin, end = self._span(day, shift.begin, shift.minutes)
             if begin < end:  # a shift that lies wholly in skipped time does not take place
-                breaks = (self._span(*_break_begin(day, shift, p), _minutes(p)) for p in shift.breaks)
+                breaks = [self._break(day, shift, pause) for pause in shift.breaks]
                 yield Shift(shift.name, day.isoformat(), begin, end, tuple(b for b in breaks if b[0] < b[1]))
 
     def _allowed(self, day: date) -> Sequence[ShiftSettings]:
@@ -230,6 +229,10 @@ class Calendar:
         if day in self.holidays:
             return []
         return [shift for shift in self.shifts if WEEKDAYS[day.weekday()] in shift.days]
+
+    def _break(self, day: date, shift: ShiftSettings, pause: BreakSettings) -> tuple[int, int]:
+        after = (pause.begin - shift.begin) % _DAY_MIN
+        return self._span(day, shift.begin + after, (pause.end - pause.begin) % _DAY_MIN)
 
     def _span(self, day: date, begin: int, minutes: int) -> tuple[int, int]:
         return self._instant(day, begin), self._instant(day, begin + minutes)
@@ -256,14 +259,6 @@ class Calendar:
 
     def _offset(self, utc_s: int) -> timedelta | None:
         return datetime.fromtimestamp(utc_s, self._zone).utcoffset()
-
-
-def _minutes(pause: BreakSettings) -> int:
-    return (pause.end - pause.begin) % _DAY_MIN
-
-
-def _break_begin(day: date, shift: ShiftSettings, pause: BreakSettings) -> tuple[date, int]:
-    return day, shift.begin + (pause.begin - shift.begin) % _DAY_MIN
 
 
 def _seconds(moment: datetime) -> int:

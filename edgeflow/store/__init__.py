@@ -1,1 +1,1 @@
-"""What the gateway keeps across a restart: one SQLite file for what changes together, one document file for what is small."""
+"""What the gateway keeps across a restart: a database for what changes together, a file for small documents."""

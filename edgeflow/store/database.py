@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -28,9 +29,9 @@ class StoreError(EdgeFlowError):
 class Schema:
     """The tables of a kind of database.
 
-    `steps` are SQL scripts (no `;` but between statements): the first makes the tables, each further one brings an older file up to
-    date. A file's `user_version` is the number of steps it has seen; `mark` (its `application_id`)
-    tells our files from any other SQLite file.
+    `steps` are SQL scripts (no `;` but between statements): the first makes the tables, each further
+    one brings an older file up to date. A file's `user_version` is the number of steps it has seen;
+    `mark` (its `application_id`) tells our files from any other SQLite file.
     """
 
     name: str
@@ -96,7 +97,10 @@ class Database:
     def _explained(self, error: sqlite3.Error) -> StoreError:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StoreError(f"{self.path} is in use by another process; stop that one first, or give this one its own state directory")
+            return StoreError(
+                f"{self.path} is in use by another process; stop that one first, "
+                "or give this one a state directory of its own"
+            )
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return self._damaged(str(error))
         if name.startswith("SQLITE_FULL"):
@@ -119,6 +123,11 @@ class Database:
 
     def _open(self) -> None:
         self._thread_id = threading.get_native_id()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be opened: {error.strerror}; check who owns the directory") from error
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         try:
             self._prepare(connection)
@@ -139,7 +148,7 @@ class Database:
         if self.path.stat().st_size <= _CHECKED_WHOLE_BYTES:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
-                raise self._damaged(verdict)
+                raise self._damaged(" ".join(verdict.split()))
         self._migrate(connection)
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -160,7 +169,9 @@ class Database:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         known = len(self._schema.steps)
         if tables and mark != self._schema.mark:
-            raise StoreError(f"{self.path} is not a {self._schema.name} database of EdgeFlow; give another state directory")
+            raise StoreError(
+                f"{self.path} is not a {self._schema.name} database of EdgeFlow; give another state directory"
+            )
         if version > known:
             raise StoreError(
                 f"{self.path} was written by a newer EdgeFlow (schema {version}, this one knows {known}); "

@@ -1,0 +1,1 @@
+"""The gateway's side of the exchange with the central server: results up, wished flow versions down."""

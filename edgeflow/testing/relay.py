@@ -50,9 +50,9 @@ class Relay:
         if self._server:
             self._server.close()
             self._server = None
-        for near, far in list(self._lines.values()):
-            near.transport.abort()
-            far.transport.abort()
+        for writers in list(self._lines.values()):
+            for writer in writers:
+                writer.transport.abort()
         self._flows.set()
         await until(lambda: not self._lines, "the relay's connections end")
 
@@ -71,16 +71,17 @@ class Relay:
     async def _carry(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self._lines[task] = (near,)
         try:
             far_reader, far = await asyncio.open_connection(*self._target)
-        except OSError:
-            near.transport.abort()
-            return
-        self._lines[task] = near, far
-        try:
+            self._lines[task] = near, far
+            if near.is_closing():
+                far.transport.abort()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pump(reader, far, held=False))
                 group.create_task(self._pump(far_reader, near, held=True))
+        except OSError:
+            near.transport.abort()
         finally:
             del self._lines[task]
 

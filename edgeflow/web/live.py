@@ -13,6 +13,8 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from edgeflow.clock import Clock, utc_text
 
 FRAME_BYTES = 64 << 10
+BEAT_S = 2.0
+"""An empty frame is sent after so long without news: a page cannot see pings, but must notice silence."""
 _GONE = b"null"
 
 
@@ -105,7 +107,7 @@ class Hub:
         kind = "all"
         try:
             while True:
-                await viewer.due.wait()
+                await _due_or_beat(viewer)
                 frame, done = self._frame(viewer, kind)
                 async with asyncio.timeout(self._patience_s):
                     await socket.send_frame(frame, WSMsgType.TEXT)
@@ -143,6 +145,12 @@ class Hub:
     async def close(self, _: web.Application | None = None) -> None:
         """Tells every viewer that the server stops; put it into `app.on_shutdown`."""
         self._closing.set()
+
+
+async def _due_or_beat(viewer: _Viewer) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(BEAT_S):
+            await viewer.due.wait()
 
 
 async def _read_to_the_end(socket: web.WebSocketResponse) -> None:

@@ -1,0 +1,114 @@
+"""Requests and answers of the Modbus protocol, without the transport they travel on.
+
+Source of every number here: MODBUS Application Protocol Specification V1.1b3, sections 4 to 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from struct import pack
+
+from edgeflow.errors import Rejected
+
+MAX_PDU = 253
+MAX_WRITTEN_REGISTERS = 123
+MAX_WRITTEN_COILS = 1968
+ADDRESSES = 65536
+
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
+GATEWAY_NO_PATH, GATEWAY_NO_ANSWER = 10, 11
+
+_MEANING = {
+    1: "illegal function: the device does not know this function",
+    2: "illegal data address: the device has no such address",
+    3: "illegal data value: the device does not take this value or this many addresses at once",
+    4: "server device failure: the device failed while it did this",
+    5: "acknowledge: the device is still working on it",
+    6: "server device busy: the device is doing something else, it may answer later",
+    7: "negative acknowledge: the device cannot do this",
+    8: "memory parity error: the device found its memory damaged",
+    10: "gateway path unavailable: the gateway has no way to this unit",
+    11: "gateway target device failed to respond: the unit behind the gateway is silent",
+}
+
+
+class Table(Enum):
+    """The four address spaces: function that reads it, addresses one read may cover, names for a person."""
+
+    COIL = (1, 2000, "coil")
+    DISCRETE = (2, 2000, "discrete input")
+    REGISTER = (3, 125, "holding register")
+    INPUT = (4, 125, "input register")
+
+    def __init__(self, function: int, limit: int, title: str) -> None:
+        self.function, self.limit, self.title = function, limit, title
+
+    @property
+    def bits(self) -> bool:
+        return self.function < 3
+
+
+def place(table: Table, start: int, count: int) -> str:
+    """`coil 3`, `holding registers 0 to 99`."""
+    return f"{table.title} {start}" if count == 1 else f"{table.title}s {start} to {start + count - 1}"
+
+
+class Refused(Rejected):
+    """The device answered with an exception code."""
+
+    def __init__(self, unit: int, function: int, about: str, code: int) -> None:
+        self.code = code
+        meaning = _MEANING.get(code, "a code that the standard does not define")
+        super().__init__(f"unit {unit} refused to {about} (function {function}) with exception {code}, {meaning}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send, and all that is known of a good answer: how its PDU begins and how long it is.
+
+    What follows `head` in the answer is the payload. `about` says it in words: `read coil 3`.
+    """
+
+    unit: int
+    pdu: bytes
+    head: bytes
+    size: int
+    about: str
+
+    @property
+    def function(self) -> int:
+        return self.pdu[0]
+
+
+def _echo(unit: int, pdu: bytes, about: str, length: int | None = None) -> Request:
+    head = pdu[:length]
+    return Request(unit, pdu, head, len(head), about)
+
+
+def read(unit: int, table: Table, start: int, count: int, about: str) -> Request:
+    """Functions 1 to 4; the payload is the packed bits (lowest first) or the registers (big endian)."""
+    size = (count + 7) // 8 if table.bits else 2 * count
+    pdu = pack(">BHH", table.function, start, count)
+    return Request(unit, pdu, bytes((table.function, size)), 2 + size, about)
+
+
+def write_coils(unit: int, start: int, values: Sequence[bool], about: str) -> Request:
+    """Function 5 for one coil, 15 for more."""
+    if len(values) == 1:
+        return _echo(unit, pack(">BHH", 5, start, 0xFF00 if values[0] else 0), about)
+    packed = sum(1 << i for i, value in enumerate(values) if value).to_bytes((len(values) + 7) // 8, "little")
+    return _echo(unit, pack(">BHHB", 15, start, len(values), len(packed)) + packed, about, 5)
+
+
+def write_registers(unit: int, start: int, payload: bytes, about: str) -> Request:
+    """Function 6 for one register (two bytes), 16 for more."""
+    if len(payload) == 2:
+        return _echo(unit, pack(">BH", 6, start) + payload, about)
+    return _echo(unit, pack(">BHHB", 16, start, len(payload) // 2, len(payload)) + payload, about, 5)
+
+
+def mask_register(unit: int, start: int, keep: int, put: int, about: str) -> Request:
+    """Function 22: the register becomes (register AND keep) OR (put AND NOT keep)."""
+    return _echo(unit, pack(">BHHH", 22, start, keep, put), about)

@@ -1,0 +1,176 @@
+"""The gateway's configuration: one YAML file, environment overrides, secrets by reference."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from edgeflow import document
+from edgeflow.devices.binding import read_outputs
+from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.plan import OutputBinding, Plant
+from edgeflow.document import At, Document, suggestion
+from edgeflow.errors import ConfigError, Problem
+from edgeflow.flow.compile import Plan, compile_flow
+from edgeflow.flow.library import find_flow
+from edgeflow.model import Strict, Value
+from edgeflow.node import Kinds, Site
+from edgeflow.production.calendar import CalendarSettings, TimeZone
+from edgeflow.services.mqtt import MqttSettings
+from edgeflow.store.settings import StoreSettings
+from edgeflow.sync.settings import CentralSettings
+
+T = TypeVar("T")
+
+PREFIX = "EDGEFLOW__"
+
+
+class GatewaySettings(Strict):
+    """Who this gateway is."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="The gateway's name, unique at the central server.")
+    place: str = Field(default="", description="Where it stands, for example `acme/plant1/hall2/line1` (ISA-95).")
+    time_zone: TimeZone = Field(default="UTC", description="IANA time zone of the shop floor, e.g. Europe/Berlin.")
+
+
+class HttpSettings(Strict):
+    """The local pages, API and metrics."""
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; loopback until a person opens it.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    hosts: tuple[str, ...] = Field(default=(), description="Names under which people open the pages from elsewhere.")
+
+
+class ServiceSettings(Strict):
+    """What flows may ask of the world outside."""
+
+    mqtt: MqttSettings | None = Field(default=None, description="The broker that `mqtt_publish` publishes to.")
+
+
+class FlowEntry(Strict):
+    """One running instance of a flow."""
+
+    flow: str = Field(description="The flow's name, for example `oee/press`.")
+    given: dict[str, Value] = Field(default_factory=dict, alias="with", description="Its parameters.")
+
+
+class Root(Strict):
+    """The whole file. The sections that depend on drivers are read by their own part."""
+
+    gateway: GatewaySettings = Field(description="Who this gateway is.")
+    http: HttpSettings = Field(default=HttpSettings(), description="The local pages, API and metrics.")
+    links: dict[str, Any] = Field(default_factory=dict, description="Connections: sockets, serial lines, clients.")
+    devices: dict[str, Any] = Field(default_factory=dict, description="Machines behind the links, with their tags.")
+    outputs: dict[str, Any] = Field(default_factory=dict, description="What flows may drive, under arbitration.")
+    patterns: dict[str, Any] = Field(default_factory=dict, description="Named patterns of lamps: the site's colours.")
+    calendars: dict[str, CalendarSettings] = Field(default_factory=dict, description="Shift calendars by name.")
+    flows: dict[str, FlowEntry] = Field(default_factory=dict, description="Flow instances by name.")
+    flow_path: tuple[str, ...] = Field(default=(), description="Folders with flows, before those that are shipped.")
+    services: ServiceSettings = Field(default=ServiceSettings(), description="MQTT publish and the like.")
+    central: CentralSettings | None = Field(default=None, description="The central server; none: a gateway of its own.")
+    store: StoreSettings = Field(default=StoreSettings(), description="What is kept on disk, and how much of it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked configuration, ready to be run."""
+
+    source: Document
+    root: Root
+    plant: Plant
+    outputs: Mapping[str, OutputBinding]
+    site: Site
+    flows: Mapping[str, Plan]
+    kinds: Kinds
+    flow_dirs: tuple[Path, ...]
+
+    def compile(self, instance: str, flow: Document, given: Mapping[str, Value]) -> Plan:
+        """Compiles a version of a flow for one instance of this gateway; raises ConfigError."""
+        at: At = ("flows", instance, "with")
+        return compile_flow(flow, given, self.site, self.kinds, instance=instance, given_in=(self.source, at))
+
+
+def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) -> Config:
+    """Reads and checks everything, down to the wires of the flows; raises ConfigError with all problems."""
+    source = overridden(document.load(path), environment)
+    root = source.model(Root)
+    problems: list[Problem] = []
+
+    def collect(read: Callable[[], T], otherwise: T) -> T:
+        try:
+            return read()
+        except ConfigError as error:
+            problems.extend(error.problems)
+            return otherwise
+
+    plant = collect(lambda: read_links_and_devices(source), Plant({}, {}, {}, {}))
+    complete = not problems
+    outputs: Mapping[str, OutputBinding] = {}
+    if complete:
+        outputs = collect(lambda: read_outputs(source, plant.tags), {})
+        complete = not problems
+    zone = root.gateway.time_zone
+    calendars = {name: settings.calendar(zone) for name, settings in root.calendars.items()}
+    calendars.setdefault("plant", DEFAULT_CALENDAR.calendar(zone))
+    site = Site(
+        gateway=root.gateway.name,
+        place=root.gateway.place,
+        time_zone=zone,
+        tags=plant.tags,
+        outputs={name: binding.plan for name, binding in outputs.items()},
+        calendars=calendars,
+    )
+    dirs = tuple(path.parent / folder for folder in root.flow_path)
+    config = Config(source, root, plant, outputs, site, {}, kinds, dirs)
+    flows: dict[str, Plan] = {}
+    for instance, entry in root.flows.items():
+        found = find_flow(entry.flow, dirs)
+        if isinstance(found, list):
+            message = f"there is no flow {entry.flow!r}{suggestion(entry.flow, found)}"
+            problems.append(source.problem(("flows", instance, "flow"), message))
+        elif complete:
+            flow_path = found
+            plan = collect(lambda: config.compile(instance, document.load(flow_path), entry.given), None)  # noqa: B023 - called at once
+            if plan:
+                flows[instance] = plan
+    if problems:
+        raise ConfigError(sorted(set(problems)))
+    return replace(config, flows=flows)
+
+
+DEFAULT_CALENDAR = CalendarSettings.model_validate(
+    {
+        "shifts": [
+            {"name": "early", "from": "06:00", "to": "14:00"},
+            {"name": "late", "from": "14:00", "to": "22:00"},
+            {"name": "night", "from": "22:00", "to": "06:00"},
+        ]
+    }
+)
+"""Three shifts, every day: what counts as `plant` where nothing else is written."""
+
+
+def overridden(source: Document, environment: Mapping[str, str]) -> Document:
+    """Puts `EDGEFLOW__SECTION__KEY=value` in place of what the file says; the value is read as YAML."""
+    data, marks = source.data, dict(source.marks)
+    problems = []
+    for name, text in sorted(environment.items()):
+        if not name.startswith(PREFIX):
+            continue
+        *path, last = name.removeprefix(PREFIX).lower().split("__")
+        target = data
+        for step in path:
+            target = target.setdefault(step, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict) or not last:
+            problems.append(Problem(f"environment {name}", 0, 0, "", "does not lead to a setting of the configuration"))
+            continue
+        target[last] = document.parse(text, f"environment {name}").data
+        marks.setdefault((*path, last), (1, 1))
+    if problems:
+        raise ConfigError(problems)
+    return Document(source.file, data, marks)

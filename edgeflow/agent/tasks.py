@@ -1,0 +1,31 @@
+"""Keeps the parts of the agent running that may fail without the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+_LONGEST_S = 30.0
+_SETTLED_S = 60.0
+
+
+async def kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Runs `work` for ever: when it fails it is logged and begun again after a growing pause."""
+    pause_s = 1.0
+    loop = asyncio.get_running_loop()
+    while True:
+        begun_s = loop.time()
+        try:
+            await work()
+        except Exception as error:  # a part of the shell is contained and begun again
+            log.error("a part of the agent failed and is begun again", part=name, exc_info=error, in_s=pause_s)
+        else:
+            return
+        if loop.time() - begun_s > _SETTLED_S:
+            pause_s = 1.0
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_S)

@@ -1,0 +1,261 @@
+"""What the agent shows of itself: frozen models for the API and the pages, and the operator's way in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
+
+from edgeflow import __version__
+from edgeflow.agent import views
+from edgeflow.agent.conductor import Conductor
+from edgeflow.agent.config import Config
+from edgeflow.agent.deployments import Deployments
+from edgeflow.andon.call import BUTTONS
+from edgeflow.clock import Clock, utc_text
+from edgeflow.devices.devices import Devices
+from edgeflow.devices.intake import DeviceStatus
+from edgeflow.devices.output import OutputStatus
+from edgeflow.devices.plan import Element, OutputBinding
+from edgeflow.engine.engine import Engine
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.model import Record, Request, Scalar
+from edgeflow.outputs.arbitration import OFF, OPERATOR
+from edgeflow.store.store import Store
+from edgeflow.sync.uplink import Uplink
+from edgeflow.units import NS_PER_S
+from edgeflow.web.columns import TagColumns
+
+WRITE_S = 5.0
+"""How long a manual write may take until the device has it."""
+_FLOW_STATES: Mapping[str, Literal["running", "pending", "quarantined", "refused"]] = {
+    "active": "running", "pending": "pending", "refused": "refused", "failed": "quarantined", "stopped": "quarantined"
+}  # fmt: skip
+
+
+class View:
+    """The `AgentView` of a running agent."""
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        conductor: Conductor,
+        devices: Devices,
+        bindings: Mapping[str, OutputBinding],
+        deployments: Deployments,
+        store: Store,
+        uplink: Uplink | None,
+        columns: TagColumns,
+        clock: Clock,
+        started_ns: int,
+        metrics: Callable[[], bytes],
+    ) -> None:
+        self._config, self._engine, self._conductor, self._devices = config, engine, conductor, devices
+        self._bindings, self._deployments, self._store, self._uplink, self._columns = (
+            bindings,
+            deployments,
+            store,
+            uplink,
+            columns,
+        )
+        self._clock, self._started_ns, self._metrics = clock, started_ns, metrics
+
+    @property
+    def columns(self) -> TagColumns:
+        return self._columns
+
+    def results(self) -> Iterable[Record]:
+        return self._engine.latest.values()
+
+    def metrics(self) -> bytes:
+        return self._metrics()
+
+    def unready(self) -> Sequence[str]:
+        problems = [
+            f"the flow {flow.instance} does not run: {flow.reason}"
+            for flow in self._deployments.reports()
+            if flow.state in ("failed", "stopped")
+        ]
+        connecting = [d.name for d in self._devices.status().devices if d.state == "connecting"]
+        if connecting:
+            problems.append(f"not yet connected: {', '.join(connecting)}")
+        return problems
+
+    def status(self) -> views.Status:
+        now_ns = self._clock.now_ns()
+        devices, not_good = self._devices.status(), self._columns.not_good()
+        return views.Status(
+            gateway=self._gateway(now_ns),
+            devices=[self._device(status, now_ns, not_good) for status in devices.devices],
+            flows=[self._flow(report.instance) for report in self._deployments.reports()],
+            outputs=[
+                self._output(status)
+                for status in devices.outputs
+                if status.name in self._config.outputs or self._engine.requests.held(status.name)
+            ],
+            outbox=self._outbox(),
+            central=self._central(),
+        )
+
+    def _gateway(self, now_ns: int) -> views.Gateway:
+        settings = self._config.root.gateway
+        return views.Gateway(
+            name=settings.name,
+            place=settings.place,
+            version=__version__,
+            started=utc_text(self._started_ns),
+            uptime_s=(now_ns - self._started_ns) / NS_PER_S,
+            now=utc_text(now_ns),
+            time_zone=settings.time_zone,
+            andon_controls=any(self._call_node(instance) for instance in self._engine.flows),
+        )
+
+    def _device(self, status: DeviceStatus, now_ns: int, not_good: Mapping[str, int]) -> views.Device:
+        polled = not self._config.plant.devices[status.name].driver.pushes
+        return views.Device(
+            name=status.name,
+            link=status.link,
+            driver=status.driver,
+            address=_address(self._config, status.link),
+            state=status.state,
+            reason=status.reason,
+            since=utc_text(status.since_ns) if status.since_ns else None,
+            last_good=utc_text(status.last_good_ns) if status.last_good_ns else None,
+            age_s=max(0, now_ns - status.last_good_ns) / NS_PER_S if status.last_good_ns else None,
+            every_s=status.every_ns / NS_PER_S if polled else None,
+            polls=status.stats.polls or status.stats.pushes,
+            failed=status.stats.failed,
+            late=status.stats.late,
+            tags=status.tags,
+            bad_tags=not_good.get(status.name, 0),
+        )
+
+    def _flow(self, instance: str) -> views.Flow:
+        report, running = self._deployments.standing(instance), self._engine.flows.get(instance)
+        return views.Flow(
+            name=instance,
+            flow=report.flow,
+            title=running.plan.title if running else "",
+            version=report.version,
+            state=_FLOW_STATES[report.state],
+            reason=report.reason,
+            ticks=running.ticks if running else 0,
+            last_tick=utc_text(running.last_at) if running and running.last_at else None,
+            us_per_tick=running.busy_ns / running.ticks / 1000 if running and running.ticks else None,
+        )
+
+    def _output(self, status: OutputStatus) -> views.Output:
+        decided = self._engine.requests.decision(status.name)
+        levels = decided.levels if decided else {}
+        winners = decided.winners if decided else {}
+        return views.Output(
+            name=status.name,
+            elements={
+                name: views.Element(level=levels.get(name, OFF), winner=winners.get(name, "nobody"))
+                for name in self._engine.requests.outputs[status.name].elements
+            },
+            shown=status.shown,
+            reason=status.reason,
+            requests=[
+                views.HeldRequest(
+                    owner=request.owner,
+                    pattern=dict(request.pattern),
+                    priority=request.priority,
+                    since=utc_text(request.since),
+                    until=utc_text(request.lease_end) if request.lease_end else None,
+                )
+                for request in self._engine.requests.held(status.name)
+            ],
+        )
+
+    def _outbox(self) -> views.Outbox:
+        status = self._store.outbox()
+        return views.Outbox(
+            records=status.count,
+            bytes=status.bytes,
+            oldest=utc_text(status.oldest_ns) if status.oldest_ns else None,
+            capacity_left_s=status.left_ns / NS_PER_S if status.left_ns is not None else None,
+            dropped=self._store.stats.dropped,
+        )
+
+    def _central(self) -> views.Central:
+        settings, uplink = self._config.root.central, self._uplink
+        if settings is None or uplink is None:
+            return views.Central()
+        stats = uplink.stats
+        return views.Central(
+            url=settings.url,
+            connected=stats.connected,
+            enrolled=stats.enrolled,
+            last_ack=utc_text(stats.last_ack_ns) if stats.last_ack_ns else None,
+            last_error=stats.last_error,
+        )
+
+    async def write(self, tag: str, value: Scalar, *, lease_ns: int, reason: str) -> views.Written:
+        """A manual write is a request of operator priority on the output that drives the tag."""
+        output, element, wiring = self._driving(tag)
+        now_ns = self._clock.now_ns()
+        level = value if wiring.levels is None else _level(tag, wiring.levels, value)
+        held = next((r for r in self._engine.requests.held(output) if r.owner == _WHO), None)
+        pattern = {**(held.pattern if held else {}), element: level}
+        request = Request(_WHO, output, pattern, OPERATOR, now_ns, now_ns + lease_ns)
+        self._conductor.override(request, f"{tag} = {value!r}: {reason}")
+        await self._shown(output)
+        await self._conductor.committed()
+        return views.Written(tag=tag, value=value, at=utc_text(self._clock.now_ns()), until=utc_text(now_ns + lease_ns))
+
+    def _driving(self, tag: str) -> tuple[str, str, Element]:
+        for output, binding in self._bindings.items():
+            for name, element in binding.elements.items():
+                if element.tag == tag:
+                    return output, name, element
+        raise Rejected(f"{tag} is not writable; say `writable: true` at the tag if it may be written")
+
+    async def _shown(self, output: str) -> None:
+        """Waits until the device has what was decided. Raises Rejected or LinkDown where it has not."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + WRITE_S
+        while True:
+            status = next(s for s in self._devices.status().outputs if s.name == output)
+            if status.shown == "ok":
+                return
+            if status.shown == "failed":
+                raise Rejected(f"{output}: {status.reason}")
+            if loop.time() > deadline:
+                raise LinkDown(f"{output}: {status.reason or 'the device has not confirmed it'}")
+            await asyncio.sleep(0.02)
+
+    async def press(self, instance: str, action: str, press: views.Press) -> None:
+        node = self._call_node(instance)
+        if node is None:
+            raise Rejected(f"{instance!r} is no flow with a call")
+        if action not in BUTTONS:
+            raise Rejected(f"{action!r} is no button of a call; {', '.join(BUTTONS)} are")
+        who = f"operator:{press.by or 'page'}"
+        self._conductor.message(instance, node, action, value=True, who=who)
+        self._conductor.message(instance, node, action, value=False, who=who)
+        await self._conductor.committed()
+
+    def _call_node(self, instance: str) -> str | None:
+        flow = self._engine.flows.get(instance)
+        steps = flow.steps if flow else ()
+        return next((step.name for step in steps if step.kind.kind == "andon_call"), None)
+
+
+_WHO = "operator:http"
+
+
+def _level(tag: str, levels: Mapping[str, Scalar], value: Scalar) -> Scalar:
+    found = next((level for level, written in levels.items() if written == value), None)
+    if found is None:
+        shown = ", ".join(str(written) for written in levels.values())
+        raise Rejected(f"{tag} is an element of a light; write one of {shown}")
+    return found
+
+
+def _address(config: Config, link: str) -> str:
+    """Where a link leads, from the words that connections have in common."""
+    settings = config.plant.links[link].config
+    url = getattr(settings, "url", None)
+    return str(url) if url else f"{getattr(settings, 'host', '')}:{getattr(settings, 'port', '')}"

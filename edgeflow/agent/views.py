@@ -1,0 +1,236 @@
+"""What the agent shows over HTTP: the models behind the JSON API, its OpenAPI document and the pages."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from edgeflow.model import Strict
+from edgeflow.units import Duration
+
+Time = str
+"""RFC 3339 in UTC."""
+
+QualityWord = Literal["good", "uncertain", "bad"]
+
+
+class Gateway(BaseModel):
+    """The agent itself."""
+
+    name: str = Field(description="The gateway's name.")
+    place: str = Field("", description="Where it stands in the plant's hierarchy, as `site/area/line`.")
+    version: str = Field(description="The version of EdgeFlow.")
+    started: Time = Field(description="When this process began.")
+    uptime_s: float = Field(description="Seconds since it began.")
+    now: Time = Field(description="The agent's own time when this was written.")
+    time_zone: str = Field("UTC", description="The IANA zone of the plant; times are shown in it.")
+    clock: Literal["synchronised", "unsynchronised", "unknown"] = Field(
+        "unknown", description="Whether the operating system says that the clock is right."
+    )
+    andon_controls: bool = Field(True, description="Whether calls can be raised and acknowledged on the pages.")
+
+
+class Device(BaseModel):
+    """One machine behind a link."""
+
+    name: str = Field(description="The device's name.")
+    link: str = Field(description="The link it is behind.")
+    driver: str = Field(description="The protocol spoken.")
+    address: str = Field("", description="Where it is, as a person would write it: `10.0.0.5:502 unit 1`.")
+    state: Literal["good", "degraded", "bad", "connecting"] = Field(
+        description="`good`: all answers; `degraded`: some points do not; `bad`: no data; `connecting`: not yet."
+    )
+    reason: str = Field("", description="Why it is not good, in plain words, with what to do next.")
+    since: Time | None = Field(None, description="Since when it is in this state.")
+    last_good: Time | None = Field(None, description="When it last gave data; null where it never did.")
+    age_s: float | None = Field(None, description="Seconds since it last gave data.")
+    every_s: float | None = Field(None, description="How often it is read; null where it pushes by itself.")
+    polls: int = Field(0, description="Reads (or pushes) since the start.")
+    failed: int = Field(0, description="Reads that failed.")
+    late: int = Field(0, description="Reads skipped because the one before had not ended.")
+    tags: int = Field(0, description="How many tags it has.")
+    bad_tags: int = Field(0, description="How many of them are not good now.")
+
+
+class Flow(BaseModel):
+    """One flow as it runs here."""
+
+    name: str = Field(description="The name of this instance.")
+    flow: str = Field(description="The flow document it runs.")
+    title: str = Field("", description="The document's title.")
+    version: str = Field(description="The version: the content's hash.")
+    state: Literal["running", "pending", "quarantined", "refused"] = Field(
+        description="`pending`: a new version is being tried; `quarantined`: stopped after a fault, its outputs are "
+        "safe; `refused`: this version cannot run here."
+    )
+    reason: str = Field("", description="Why it does not run, in plain words.")
+    ticks: int = Field(0, description="Ticks since the start.")
+    last_tick: Time | None = Field(None, description="The time of its last tick.")
+    us_per_tick: float | None = Field(None, description="Mean computing time of a tick in microseconds.")
+
+
+class Element(BaseModel):
+    """One element of an output, as a lamp's red."""
+
+    level: bool | int | float | str | None = Field(
+        description="What it shall show: `off`, `on`, `flash`, `flash_fast` for a lamp, else the value."
+    )
+    winner: str = Field("nobody", description="Whose request this level comes from.")
+
+
+class HeldRequest(BaseModel):
+    """One request that an output has."""
+
+    owner: str = Field(description="Who made it.")
+    pattern: dict[str, Any] = Field(description="The level per element that it wants.")
+    priority: int = Field(description="The highest wins.")
+    since: Time = Field(description="When it was made.")
+    until: Time | None = Field(None, description="When its lease ends.")
+
+
+class Output(BaseModel):
+    """One output under arbitration."""
+
+    name: str = Field(description="The output's name.")
+    elements: dict[str, Element] = Field(description="Its elements, from the base upwards.")
+    shown: Literal["ok", "unknown", "failed"] = Field(
+        description="`ok`: the device shows it; `unknown`: not confirmed; `failed`: the device refused or is lost."
+    )
+    reason: str = Field("", description="Why it is not ok, in plain words.")
+    requests: list[HeldRequest] = Field(default_factory=list, description="All requests, the strongest first.")
+
+
+class Outbox(BaseModel):
+    """The queue of results for the central server."""
+
+    records: int = Field(description="Results waiting.")
+    bytes: int = Field(0, description="Their size.")
+    oldest: Time | None = Field(None, description="The time of the oldest one.")
+    capacity_left_s: float | None = Field(
+        None, description="How long the gateway can go on without the central server at the present rate."
+    )
+    dropped: int = Field(0, description="Results lost because the queue was full.")
+
+
+class Central(BaseModel):
+    """The connection to the central server."""
+
+    url: str | None = Field(None, description="Its address; null where none is configured.")
+    connected: bool = Field(False, description="Whether it answers now.")
+    enrolled: bool = Field(False, description="Whether this gateway is enrolled there.")
+    last_ack: Time | None = Field(None, description="When it last confirmed results.")
+    last_error: str = Field("", description="What went wrong last, in plain words.")
+
+
+class Status(BaseModel):
+    """Everything that the status page shows but tags and results."""
+
+    gateway: Gateway = Field(description="The agent itself.")
+    devices: list[Device] = Field(description="The devices.")
+    flows: list[Flow] = Field(description="The flows.")
+    outputs: list[Output] = Field(description="The outputs.")
+    outbox: Outbox = Field(description="The queue of results.")
+    central: Central = Field(description="The connection to the central server.")
+
+
+class Flows(BaseModel):
+    """The flows of this gateway."""
+
+    flows: list[Flow] = Field(description="The flows.")
+
+
+class Outputs(BaseModel):
+    """The outputs of this gateway."""
+
+    outputs: list[Output] = Field(description="The outputs.")
+
+
+class Result(BaseModel):
+    """The newest result of one stream and key."""
+
+    stream: str = Field(description="The kind of result: `oee`, `stop`, `energy`, `andon`, ...")
+    key: str = Field(description="What it speaks of; a higher version of the same key restates it.")
+    version: int = Field(description="Counts restatements.")
+    flow: str = Field("", description="The flow that made it.")
+    at: Time = Field(description="The source time it was made at.")
+    begin: Time | None = Field(None, description="The begin of its period.")
+    end: Time | None = Field(None, description="The end of its period.")
+    status: Literal["live", "provisional", "final"] = Field(description="How final it is.")
+    quality: QualityWord = Field(description="How far it can be trusted.")
+    coverage: float | None = Field(None, description="The known share of its period, 0 to 1.")
+    data: dict[str, Any] = Field(description="The result itself.")
+
+
+class Results(BaseModel):
+    """The newest results."""
+
+    results: list[Result] = Field(description="One per stream and key.")
+
+
+class TagTable(BaseModel):
+    """Tags as columns of equal length."""
+
+    names: list[str] = Field(description="`device/name`.")
+    types: list[str] = Field(description="boolean, integer, number, text or bytes.")
+    units: list[str | None] = Field(description="The unit of measure.")
+    writable: list[bool] = Field(description="Whether it can be written.")
+    about: list[str] = Field(description="What it is.")
+    values: list[bool | int | float | str | None] = Field(
+        description="The newest value; integers beyond 2^53 are text, bytes are base64."
+    )
+    qualities: list[QualityWord] = Field(description="How far it can be trusted.")
+    times: list[Time | None] = Field(description="The source's time; null where it was never read.")
+    reasons: list[str] = Field(description="Why it is not good, in plain words.")
+
+
+class TagQuery(Strict):
+    """Which tags."""
+
+    device: str | None = Field(None, description="Only the tags of this device.")
+
+
+class TagNow(BaseModel):
+    """One tag."""
+
+    name: str = Field(description="`device/name`.")
+    type: str = Field(description="boolean, integer, number, text or bytes.")
+    unit: str | None = Field(None, description="The unit of measure.")
+    writable: bool = Field(description="Whether it can be written.")
+    value: bool | int | float | str | None = Field(description="The newest value.")
+    quality: QualityWord = Field(description="How far it can be trusted.")
+    time: Time | None = Field(None, description="The source's time; null where it was never read.")
+    reason: str = Field("", description="Why it is not good, in plain words.")
+
+
+class WriteWish(Strict):
+    """A manual write: a request of operator priority that ends by itself."""
+
+    value: bool | int | float | str = Field(description="What to write, in the tag's unit.")
+    lease: Duration = Field(
+        600_000_000_000, description="How long it holds against the flows, as `10 min`; at most `24 h`."
+    )
+    reason: str = Field(min_length=1, max_length=200, description="Why; it is kept with the write.")
+
+
+class Written(BaseModel):
+    """A manual write that was done."""
+
+    tag: str = Field(description="The tag.")
+    value: bool | int | float | str | None = Field(description="What was written.")
+    at: Time = Field(description="When the device had it.")
+    until: Time | None = Field(None, description="When the request ends by itself.")
+
+
+class Press(Strict):
+    """A call or acknowledge button pressed on a page."""
+
+    by: str = Field("", max_length=80, description="Who presses it.")
+    note: str = Field("", max_length=200, description="What the person adds.")
+
+
+class Health(BaseModel):
+    """Whether the agent lives, or is ready."""
+
+    ok: bool = Field(description="Whether it is.")
+    problems: list[str] = Field(default_factory=list, description="What is missing, in plain words.")

@@ -1,0 +1,98 @@
+"""The process `edgeflow central`: opens the database, serves, closes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+
+from edgeflow import __version__
+from edgeflow.central.api import Api
+from edgeflow.central.archive import Archive
+from edgeflow.central.board import Board, count
+from edgeflow.central.fleet import Fleet, issue_token
+from edgeflow.central.metrics import Counts, exposition
+from edgeflow.central.settings import Settings
+from edgeflow.central.tables import SCHEMA
+from edgeflow.central.views import ResultQuery, Token
+from edgeflow.clock import Clock, SystemClock
+from edgeflow.errors import ConfigError, Problem
+from edgeflow.store.database import Database
+from edgeflow.web.guard import Guard, admin_token
+from edgeflow.web.live import Hub
+from edgeflow.web.routes import build_app, built_pages
+from edgeflow.web.server import Limits, Served, serve
+from edgeflow.web.static import Pages
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings, *, ready: Callable[[Served], None] | None = None) -> None:
+    """Serves until it is cancelled; `ready` is called once it listens.
+
+    Raises ConfigError where the address or the certificate cannot be used, StoreError where the
+    database cannot.
+    """
+    async with started(settings) as served:
+        log.info("central server listens", url=served.url, admin_token=str(settings.state / "admin.token"))
+        if ready is not None:
+            ready(served)
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def started(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Served]:
+    """A running central server for as long as the block lasts."""
+    clock = clock or SystemClock()
+    token = admin_token(settings.state)
+    tls = _tls(settings)
+    database = Database(settings.database, SCHEMA, exclusive=False)
+    await database.open()
+    try:
+        fleet, archive, board = Fleet(database, clock), Archive(database, clock), Board(Hub(clock, viewers=200))
+        await fleet.load()
+        for name, received in (await archive.received()).items():
+            count(fleet.get(name), received)
+        newest = await archive.results(ResultQuery(newest=True, limit=300))
+        board.fill(fleet.all(), newest.results)
+        metrics = exposition(Counts(fleet, archive.stats, board.hub.stats, database))
+        api = Api(database, fleet, archive, board, clock, token_life_ns=settings.token_life, metrics=metrics)
+        app = build_app(
+            api.routes(),
+            title="EdgeFlow central server",
+            version=__version__,
+            guard=Guard(settings.hosts, token=token, device=fleet.identify),
+            pages=Pages(built_pages("central")),
+        )
+        app.on_shutdown.append(api.close)
+        app.on_shutdown.append(board.hub.close)
+        limits = Limits(connections=settings.connections)
+        async with serve(app, settings.host, settings.port, limits=limits, tls=tls) as served:
+            yield served
+    finally:
+        await database.close()
+
+
+async def token_for(settings: Settings, gateway: str) -> Token:
+    """Makes a one-time enrolment token, beside a running central server or before its first start."""
+    database = Database(settings.database, SCHEMA, exclusive=False)
+    await database.open()
+    try:
+        return await issue_token(database, gateway, SystemClock(), settings.token_life)
+    finally:
+        await database.close()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.certificate is None or settings.key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.certificate, settings.key)
+    except (OSError, ssl.SSLError) as error:
+        message = f"cannot be used with the key {settings.key}: {error}"
+        raise ConfigError([Problem(str(settings.certificate), 0, 0, "certificate", message)]) from None
+    return context

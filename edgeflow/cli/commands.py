@@ -1,0 +1,226 @@
+"""The verbs of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from edgeflow import __version__
+from edgeflow.cli import api
+from edgeflow.cli.process import Loop, beating, serve, set_up_logs, state_dir
+from edgeflow.document import scalar
+from edgeflow.errors import EXIT_FAILURE, ConfigError, Problem
+
+app = typer.Typer(
+    name="edgeflow",
+    help="Edge gateway agent for industrial devices: OEE, Andon and energy on the spot, with or without the network.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+sim = typer.Typer(help="Simulated machines to try things with.", no_args_is_help=True)
+flow = typer.Typer(help="Flows on the gateways of a central server.", no_args_is_help=True)
+central = typer.Typer(help="The central server: run it, or make a token for a gateway.", no_args_is_help=True)
+app.add_typer(sim, name="sim")
+app.add_typer(flow, name="flow")
+app.add_typer(central, name="central")
+
+ConfigPath = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]
+StateOption = Annotated[str | None, typer.Option("--state", help="Folder for state; default $EDGEFLOW_STATE.")]
+Url = Annotated[str, typer.Option("--url", help="The agent's address.")]
+LoopOption = Annotated[Loop, typer.Option(help="Event loop.")]
+DEFAULT_CONFIG = Path("/etc/edgeflow/gateway.yaml")
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_command() -> None:
+    """Run the gateway agent (`edgeflow run --help` says more)."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@app.command()
+def validate(config: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Check a configuration and every flow in it, without touching a device. Exit 78 when something is wrong."""
+    from edgeflow.agent import config as agent_config  # noqa: PLC0415 - only this verb needs it
+    from edgeflow.node import installed  # noqa: PLC0415
+
+    found = agent_config.load(config, installed())
+    plant = found.plant
+    print(
+        f"{config} is valid: {len(plant.links)} links, {len(plant.devices)} devices, {len(plant.tags)} tags, "
+        f"{len(found.outputs)} outputs, {len(found.flows)} flows"
+    )
+
+
+@app.command("test")
+def golden(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Flow folders or case files; default: the shipped flows.")
+    ] = None,
+) -> None:
+    """Run the golden cases of flows: recorded input in, expected results compared."""
+    from edgeflow.flow.library import shipped  # noqa: PLC0415
+    from edgeflow.testing.golden import run_cases  # noqa: PLC0415
+
+    results = run_cases(paths or [shipped("flows")])
+    for result in results:
+        print(result)
+    failed = sum(not result.ok for result in results)
+    print(f"{len(results) - failed} passed, {failed} failed")
+    if not results:
+        print("no cases found: a case is a YAML file in the `cases` folder of a flow")
+    if failed or not results:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command()
+def read(
+    tag: Annotated[str, typer.Argument(help="The tag, for example press1/good.")],
+    url: Url = DEFAULT_URL,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything known of it as JSON.")] = False,
+) -> None:
+    """Print a tag's newest value as the agent has it."""
+    found = api.get(url, f"/api/v1/tags/{tag}")
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    unit = f" {found['unit']}" if found.get("unit") else ""
+    reason = f": {found['reason']}" if found.get("reason") else ""
+    print(f"{tag} = {found['value']}{unit}  ({found['quality']}{reason}, {found['time'] or 'never read'})")
+    if found["quality"] == "bad":
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command()
+def write(
+    tag: Annotated[str, typer.Argument(help="The tag, for example io1/red.")],
+    value: Annotated[str, typer.Argument(help="The value: true, 12.5, text ...")],
+    lease: Annotated[str, typer.Option(help="How long it holds against the flows, at most `24 h`.")] = "10 min",
+    reason: Annotated[str, typer.Option(help="Why; it is kept with the write.")] = "from the command line",
+    url: Url = DEFAULT_URL,
+    state: StateOption = None,
+) -> None:
+    """Write a tag as the operator. It ends by itself after the lease; the flows have the output again then."""
+    body = {"value": scalar(value), "lease": lease, "reason": reason}
+    done = api.post(url, f"/api/v1/tags/{tag}", body, api.token_in(state_dir(state)))
+    print(f"{tag} = {done['value']}, until {done['until'] or 'written over'}")
+
+
+@sim.command("plant")
+def sim_plant(
+    truth_port: Annotated[int, typer.Option(help="HTTP port of the truth.")] = 8070,
+    press_port: Annotated[int, typer.Option(help="Modbus TCP port of the press.")] = 5020,
+    meter_port: Annotated[int, typer.Option(help="Modbus TCP port of the energy meter.")] = 5021,
+    io_port: Annotated[int, typer.Option(help="Modbus TCP port of the I/O module with the stack light.")] = 5022,
+    filler_port: Annotated[int, typer.Option(help="OPC UA port of the filler.")] = 4840,
+    mqtt_port: Annotated[int, typer.Option(help="Port of the broker to run or to use.")] = 1883,
+    broker: Annotated[str, typer.Option(help="auto, mosquitto, embedded, or none to use yours.")] = "auto",
+    other_ports: Annotated[bool, typer.Option(help="Take another free port where one is taken.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same day.")] = 1,
+    speed: Annotated[float, typer.Option(help="How many times faster than in life everything goes.")] = 1.0,
+    held: Annotated[bool, typer.Option(help="Hold the machines until POST /control lets them run.")] = False,
+) -> None:
+    """Run a simulated plant: press, filler, meter, oven and stack light over real protocols, with the truth beside."""
+    given = locals()
+    from edgeflow.plant.plant import Settings, run  # noqa: PLC0415
+
+    set_up_logs()
+    asyncio.run(run(Settings.model_validate(given)))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo keeps its state and logs.")] = Path(".demo"),
+    speed: Annotated[float, typer.Option(help="How much faster than real time machines run.")] = 1.0,
+) -> None:
+    """Run everything on this machine: simulated plant, agent and central server. Ctrl-C ends it."""
+    from edgeflow.cli.demo import Demo  # noqa: PLC0415
+
+    Demo(folder, speed).run()
+
+
+@central.command("run")
+def central_run(
+    state: StateOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; loopback until you open it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
+    name: Annotated[list[str] | None, typer.Option(help="A name under which people and gateways open it.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): then only HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Private key (PEM) of the certificate.")] = None,
+    loop: LoopOption = "uvloop",
+) -> None:
+    """Run the central server."""
+    from edgeflow.central.server import started  # noqa: PLC0415
+
+    settings = _central_settings(
+        state=state_dir(state), host=host, port=port, hosts=tuple(name or ()), certificate=certificate, key=key
+    )
+    set_up_logs()
+
+    async def main(stop: asyncio.Event) -> None:
+        async with started(settings) as served:
+            log = structlog.get_logger()
+            log.info("central server listens", url=served.url, admin_token=str(settings.state / "admin.token"))
+            async with beating():
+                await stop.wait()
+            log.info("stopping")
+
+    serve(main, loop)
+
+
+@central.command("token")
+def central_token(
+    gateway: Annotated[str, typer.Argument(help="The gateway's name.")], state: StateOption = None
+) -> None:
+    """Make a one-time token with which a gateway enrols, and print it."""
+    from edgeflow.central.server import token_for  # noqa: PLC0415
+
+    made = asyncio.run(token_for(_central_settings(state=state_dir(state)), gateway))
+    print(made.token)
+    print(f"for the gateway {made.gateway}, once, until {made.expires}", file=sys.stderr)
+
+
+def _central_settings(**given: Any) -> Any:
+    from edgeflow.central.settings import Settings  # noqa: PLC0415
+
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigError(
+            Problem("edgeflow central", 0, 0, str(d["loc"][0]) if d["loc"] else "", d["msg"]) for d in error.errors()
+        ) from None
+
+
+@flow.command("push")
+def flow_push(
+    path: Annotated[Path, typer.Argument(help="A flow's folder, or its flow.yaml.")],
+    gateway: Annotated[str, typer.Option(help="The gateway's name at the central server.")],
+    instance: Annotated[str | None, typer.Option(help="One instance; default: all that run this flow.")] = None,
+    server: Annotated[str, typer.Option("--central", help="The central server's address.")] = "http://127.0.0.1:8090",
+    token_file: Annotated[Path | None, typer.Option(help="File with the central server's admin token.")] = None,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the gateway's report.")] = 10.0,
+    ca: Annotated[Path | None, typer.Option(help="Certificate (PEM) that signed the server's.")] = None,
+) -> None:
+    """Push a flow to a gateway and wait for what becomes of it there."""
+    from edgeflow.sync.push import push  # noqa: PLC0415
+
+    token = api.token_in(token_file.parent if token_file else state_dir(None), token_file.name if token_file else None)
+    outcome = asyncio.run(push(server, token, gateway, path, instance=instance, wait_s=wait, ca=ca))
+    for line in outcome.lines():
+        print(line)
+    if not outcome.ok:
+        raise typer.Exit(EXIT_FAILURE)

@@ -1,0 +1,231 @@
+"""Reads `outputs:` and `patterns:` of a configuration: how outputs are wired, and what they show when nobody knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, Field, RootModel, model_validator
+
+from edgeflow.devices.config import NAME_HINT, TagName, is_path, section
+from edgeflow.devices.plan import Element, OutputBinding
+from edgeflow.document import At, Document, shown, suggestion
+from edgeflow.errors import ConfigError, Problem
+from edgeflow.model import Pattern, Scalar, Strict, Tag
+from edgeflow.outputs.arbitration import OFF, OutputPlan
+from edgeflow.units import Duration
+
+M = TypeVar("M", bound=BaseModel)
+Level = Literal["off", "on", "flash", "flash_fast"]
+Given = bool | int | float | str
+"""A value as a configuration gives it."""
+
+VALUE = "value"
+_S = 1_000_000_000
+_SAFE = {"when_stale": "unknown", "when_stopped": "off", "on_exit": "off"}
+"""The cases in which no flow can say what to show, and the pattern a light shows by default."""
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "text": (str,),
+    "bytes": (str,),
+}
+
+
+class ElementOptions(Strict):
+    """One element of an output, such as the red tier of a stack light."""
+
+    tag: str = Field(description="The tag that is written.")
+    off: Given | None = Field(default=None, description="What to write for off; default false for a boolean tag.")
+    on: Given | None = Field(default=None, description="What to write for on; default true for a boolean tag.")
+    flash: Given | None = Field(
+        default=None, description="What to write where the device flashes by itself; else it is toggled at 1 Hz."
+    )
+    flash_fast: Given | None = Field(
+        default=None, description="What to write where the device flashes fast; else `flash`, or toggled at 2 Hz."
+    )
+    read_back: str | None = Field(
+        default=None, description="The tag that tells what it really shows, where it is not the written one."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"tag": value} if isinstance(value, str) else value
+
+
+class OutputOptions(Strict):
+    """An output: a stack light or other set of elements, or a number or text."""
+
+    elements: dict[TagName, ElementOptions] | None = Field(
+        default=None, description="A light's elements by name: `red: io1/red`."
+    )
+    tag: str | None = Field(default=None, description="The tag that is written, for a number, a text or a switch.")
+    when_stale: Any = Field(
+        default=None,
+        description="What it shows when its source's data are BAD: a pattern's name, or levels by element. "
+        "Default of a light: `unknown`.",
+    )
+    when_stopped: Any = Field(default=None, description="What it shows when no flow holds it. Default: all off.")
+    on_exit: Any = Field(default=None, description="What the agent leaves behind when it ends. Default: all off.")
+    refresh: Duration | None = Field(
+        default=None,
+        description="It is written again this often; less than the device's own watchdog. "
+        "Default: 1 s for elements, only on connect for values.",
+    )
+    read_back: bool = Field(default=True, description="Whether what was written is read back, where that is possible.")
+    lease: Duration = Field(default=10 * _S, description="How long a request holds without any progress of its flow.")
+
+    @model_validator(mode="after")
+    def _either(self) -> OutputOptions:
+        if (self.elements is None) == (self.tag is None):
+            raise ValueError("write either `elements` (a light) or `tag` (one value)")
+        return self
+
+
+def read_outputs(document: Document, tags: Mapping[str, Tag]) -> Mapping[str, OutputBinding]:
+    """The outputs of a configuration, on the tags that are there. Raises ConfigError with every problem found."""
+    return _Reading(document, tags).outputs()
+
+
+def implicit_outputs(tags: Mapping[str, Tag], outputs: Mapping[str, OutputBinding]) -> Mapping[str, OutputBinding]:
+    """A value output, named like its tag, for every writable tag that no configured output drives."""
+    driven = {element.tag for output in outputs.values() for element in output.elements.values()}
+    return {
+        name: OutputBinding(OutputPlan(name, (VALUE,)), {VALUE: Element(name, None, name)})
+        for name, tag in tags.items()
+        if tag.writable and name not in driven and name not in outputs
+    }
+
+
+class _Pattern(RootModel[dict[str, Level]]):
+    """Levels by element."""
+
+
+class _Reading:
+    def __init__(self, document: Document, tags: Mapping[str, Tag]) -> None:
+        self.document, self.tags = document, tags
+        self.problems: list[Problem] = []
+        self.patterns: dict[str, Pattern] = {"off": {}, "unknown": {"blue": "flash"}}
+        self.driven: dict[str, str] = {}
+
+    def outputs(self) -> Mapping[str, OutputBinding]:
+        for name in section(self.document, "patterns", self.problems):
+            pattern = self._model(_Pattern, ("patterns", name))
+            self.patterns[name] = pattern.root if pattern else {}
+        found = {name: self._output(name) for name in section(self.document, "outputs", self.problems)}
+        if self.problems:
+            raise ConfigError(sorted(self.problems))
+        return {name: binding for name, binding in found.items() if binding}
+
+    def _problem(self, at: At, message: str) -> None:
+        self.problems.append(self.document.problem(at, message))
+
+    def _model(self, model: type[M], at: At) -> M | None:
+        try:
+            return self.document.model(model, at)
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def _output(self, name: str) -> OutputBinding | None:
+        at: At = ("outputs", name)
+        if not is_path(name):
+            self._problem(at, f"{name!r} is not a name; {NAME_HINT}")
+        options = self._model(OutputOptions, at)
+        if options is None:
+            return None
+        if options.elements is None:
+            assert options.tag is not None
+            self._drive((*at, "tag"), name, options.tag)
+            elements = {VALUE: Element(options.tag, None, options.tag if options.read_back else None)}
+            safe = {key: self._value((*at, key), getattr(options, key), options.tag) for key in _SAFE}
+            return OutputBinding(_plan(name, elements, safe, {}, options), elements, options.refresh)
+        elements = {
+            key: self._element((*at, "elements", key), name, element, options.read_back)
+            for key, element in options.elements.items()
+        }
+        safe = {
+            key: self._pattern((*at, key), getattr(options, key), default, elements) for key, default in _SAFE.items()
+        }
+        patterns = {key: _only(pattern, elements) for key, pattern in self.patterns.items()}
+        return OutputBinding(_plan(name, elements, safe, patterns, options), elements, options.refresh or _S)
+
+    def _drive(self, at: At, output: str, name: str) -> Tag | None:
+        """The tag an output writes; a problem where it is not there, not writable, or already driven."""
+        tag = self.tags.get(name)
+        if tag is None:
+            self._problem(at, f"there is no tag {name!r}{suggestion(name, self.tags)}")
+            return None
+        if not tag.writable:
+            self._problem(at, f"{name} is not writable; say `writable: true` at the tag if it may be written")
+        other = self.driven.setdefault(name, output)
+        if other != output:
+            self._problem(at, f"{name} is already driven by the output {other!r}; one tag belongs to one output")
+        return tag
+
+    def _element(self, at: At, output: str, options: ElementOptions, read_back: bool) -> Element:
+        tag = self._drive(at, output, options.tag)
+        levels = {key: value for key in get_args(Level) if (value := getattr(options, key)) is not None}
+        if tag is not None:
+            if tag.type == "boolean":
+                levels = {"off": False, "on": True} | levels
+            if not levels.keys() >= {"off", "on"}:
+                self._problem(at, f"{tag.name} is not boolean; say what to write: {{tag: {tag.name}, off: 0, on: 1}}")
+            for key, value in levels.items():
+                self._fits((*at, key), value, tag)
+        back = options.read_back
+        if back is not None and back not in self.tags:
+            self._problem((*at, "read_back"), f"there is no tag {back!r}{suggestion(back, self.tags)}")
+        elif back is not None and tag is not None and self.tags[back].device != tag.device:
+            self._problem((*at, "read_back"), f"{back} is on another device; write a tag of {tag.device}")
+        return Element(options.tag, levels, back or (options.tag if read_back else None))
+
+    def _fits(self, at: At, value: Scalar, tag: Tag) -> None:
+        kinds = _KINDS[tag.type]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            self._problem(at, f"{shown(value)} does not fit {tag.name}, which is of type {tag.type}")
+
+    def _pattern(self, at: At, given: Any, default: str, elements: Mapping[str, Element]) -> Pattern:
+        """What a light shows when nobody knows: never green, since green says that somebody does."""
+        if given is None or isinstance(given, str):
+            name = given or default
+            if name not in self.patterns:
+                self._problem(at, f"there is no pattern {name!r}{suggestion(name, self.patterns)}")
+            pattern = self.patterns.get(name, {})
+        else:
+            found = self._model(_Pattern, at)
+            pattern = found.root if found else {}
+            for key in pattern.keys() - elements.keys():
+                self._problem((*at, key), f"there is no element {key!r}{suggestion(key, elements)}")
+        for key, level in pattern.items():
+            if key.startswith("green") and level != OFF and key in elements:
+                self._problem(at, "must not show green: nobody knows then that all is well; use off, or blue: flash")
+        return _only(pattern, elements)
+
+    def _value(self, at: At, given: Any, tag: str) -> Pattern:
+        if isinstance(given, dict) and set(given) == {VALUE}:
+            given = given[VALUE]
+        if given is None:
+            return {}
+        if isinstance(given, dict | list):
+            self._problem(at, f"{shown(given)} is not a value; write the value that {tag} shall have then")
+        elif tag in self.tags:
+            self._fits(at, given, self.tags[tag])
+        return {VALUE: given}
+
+
+def _plan(
+    name: str,
+    elements: Mapping[str, Element],
+    safe: Mapping[str, Pattern],
+    patterns: Mapping[str, Pattern],
+    options: OutputOptions,
+) -> OutputPlan:
+    stale, stopped, on_exit = (safe[key] for key in _SAFE)
+    return OutputPlan(name, tuple(elements), stale, stopped, on_exit, patterns, options.lease)
+
+
+def _only(pattern: Pattern, elements: Mapping[str, Element]) -> Pattern:
+    return {key: level for key, level in pattern.items() if key in elements}

@@ -1,0 +1,293 @@
+"""Reads `links:` and `devices:` of a configuration into plans, with every problem at its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
+
+from edgeflow import driver as drivers
+from edgeflow.devices.plan import Counter, DevicePlan, LinkPlan, Plant, TagPlan
+from edgeflow.document import At, Document, shown, suggestion
+from edgeflow.driver import Driver
+from edgeflow.errors import ConfigError, Problem
+from edgeflow.model import Strict, Tag, ValueType
+from edgeflow.units import Duration, Rate, UnitName, duration_text
+
+AnyDriver = Driver[Any, Any, Any]
+
+_S = 1_000_000_000
+_FASTEST_NS = 5_000_000
+_SILENCE_NS = 4 * _S  # so that a lost device is BAD within 5 s of its last good value
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_TAG_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
+_POWER = re.compile(r"(\d+)\s*\^\s*(\d+)")
+_NUMBERS: tuple[ValueType, ...] = ("integer", "number")
+NAME_HINT = "write lower-case letters, digits, `_` and `-`, for example `press_1`"
+
+
+def is_path(name: str) -> bool:
+    """Whether a text is one or more names with `/` between them."""
+    return _TAG_NAME.fullmatch(name) is not None
+
+
+def _path(name: str) -> str:
+    if not is_path(name):
+        raise ValueError(f"{name!r} is not a name; {NAME_HINT}")
+    return name
+
+
+def _modulus(value: Any) -> Any:
+    match = _POWER.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match and len(match[2]) <= 2:
+        return int(match[1]) ** int(match[2])
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{shown(value)} is not a modulus; write a whole number like 65536, or `2^32`")
+    return value
+
+
+def _pace(every_ns: int) -> int:
+    if every_ns < _FASTEST_NS:
+        raise ValueError(f"is too fast; write {duration_text(_FASTEST_NS)} or more")
+    return every_ns
+
+
+def _bounds(pair: tuple[float, float]) -> tuple[float, float]:
+    if not pair[0] < pair[1]:
+        raise ValueError(f"{pair[0]:g} is not below {pair[1]:g}; write [lowest, highest]")
+    return pair
+
+
+def _factor(factor: float) -> float:
+    if factor == 0:
+        raise ValueError("a scale of 0 would lose the value; write what the raw value is multiplied by")
+    return factor
+
+
+TagName = Annotated[str, AfterValidator(_path)]
+"""One or more names with `/` between them."""
+Every = Annotated[Duration, AfterValidator(_pace)]
+
+
+class CounterOptions(Strict):
+    """What is known of a counter; for the flows that count with it."""
+
+    modulus: Annotated[int, BeforeValidator(_modulus), WithJsonSchema({"type": ["integer", "string"]})] | None = Field(
+        default=None, description="The number of counts after which it begins again at 0: 65536 or `2^32`."
+    )
+    max_rate: Rate | None = Field(default=None, description="The fastest it can count: `4 /s`. More is not believed.")
+
+
+class TagOptions(Strict):
+    """What a user may say of any tag, whatever the protocol."""
+
+    unit: UnitName | None = Field(default=None, description="The unit of the value after scaling.")
+    scale: Annotated[float, Field(allow_inf_nan=False), AfterValidator(_factor)] = Field(
+        default=1.0, description="The raw value is multiplied by this."
+    )
+    offset: float = Field(default=0.0, allow_inf_nan=False, description="Added after scaling, in the tag's unit.")
+    range: Annotated[tuple[float, float], AfterValidator(_bounds)] | None = Field(
+        default=None, description="[lowest, highest] plausible value after scaling; what lies outside is BAD."
+    )
+    map: str | None = Field(default=None, description="The name of its value map, as packml. The value stays a number.")
+    counter: CounterOptions | None = Field(default=None, description="Says that the tag is a counter, and which.")
+    silence: Duration | None = Field(
+        default=None, description="A pushed tag without news for this long is BAD. Default: the device's silence."
+    )
+    writable: bool = Field(default=False, description="Whether outputs and operators may write the tag.")
+    read: bool = Field(default=True, description="False where the tag can only be written.")
+    about: str = Field(default="", description="What the tag means, for people.")
+
+
+class LinkOptions(Strict):
+    """What a user may say of any link, whatever the protocol."""
+
+    driver: str = Field(description="The protocol: the name of an installed driver.")
+    open_timeout: Duration = Field(default=3 * _S, description="How long opening the link may take.")
+
+
+class DeviceOptions(Strict):
+    """What a user may say of any device, whatever the protocol."""
+
+    link: str = Field(description="The link it is behind: a name under `links`.")
+    every: Every = Field(default=_S, description="How often it is read, or where it pushes: how often it speaks.")
+    timeout: Every = Field(default=_S, description="How long one request may take.")
+    silence: Duration | Literal["never"] | None = Field(
+        default=None,
+        description="Without a good value for this long its tags are BAD; `never` where it may be silent for ever. "
+        "Default: 4 s, or more where it is read less often.",
+    )
+    about: str = Field(default="", description="What the device is, for people.")
+
+
+class _OnConnect(Strict):
+    value: bool | int | float | str = Field(description="The raw value to write.")
+
+
+class _Forms:
+    """The combined models of one driver: its own fields and ours, so that one pass checks both."""
+
+    def __init__(self, driver: AnyDriver) -> None:
+        self.driver = driver
+        taken = driver.point.model_fields.keys() & (TagOptions.model_fields.keys() | _OnConnect.model_fields.keys())
+        if taken:
+            raise ImportError(f"its points use the keys {', '.join(sorted(taken))}, which are EdgeFlow's own")
+        self.link = create_model(f"{driver.name} link", __base__=(driver.link, LinkOptions))
+        tag = create_model(f"{driver.name} tag", __base__=(driver.point, TagOptions))
+        entry = create_model(f"{driver.name} on_connect", __base__=(driver.point, _OnConnect))
+        tags: Any = dict[TagName, tag]
+        entries: Any = tuple[entry, ...]
+        about = "Points and raw values that are written in this order after each connect, before any output."
+        self.device = create_model(
+            f"{driver.name} device",
+            __base__=(driver.device, DeviceOptions),
+            tags=(tags, Field(min_length=1, description="Its tags by name.")),
+            on_connect=(entries, Field(default=(), description=about)),
+        )
+
+
+def read_links_and_devices(
+    document: Document,
+    find: Callable[[str], AnyDriver] = drivers.find,
+    installed: Callable[[], Iterable[str]] = drivers.names,
+) -> Plant:
+    """The links, devices and tags of a configuration; a driver is imported only where a link uses it.
+
+    Raises ConfigError with every problem found.
+    """
+    return _Reading(document, find, installed).plant()
+
+
+def section(document: Document, name: str, problems: list[Problem]) -> Mapping[str, Any]:
+    """One top-level mapping of the document; a problem where it is something else."""
+    data = document.data.get(name) if isinstance(document.data, dict) else None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        problems.append(document.problem((name,), f"{shown(data)} is not a mapping; write entries `name: {{...}}`"))
+        return {}
+    return data
+
+
+class _Reading:
+    def __init__(
+        self, document: Document, find: Callable[[str], AnyDriver], installed: Callable[[], Iterable[str]]
+    ) -> None:
+        self.document, self.find, self.installed = document, find, installed
+        self.problems: list[Problem] = []
+        self.forms: dict[str, _Forms | None] = {}
+
+    def plant(self) -> Plant:
+        links_data = section(self.document, "links", self.problems)
+        links = {name: link for name, data in links_data.items() if (link := self._link(name, data))}
+        devices = {
+            name: device
+            for name, data in section(self.document, "devices", self.problems).items()
+            if (device := self._device(name, data, links, links_data.keys()))
+        }
+        if self.problems:
+            raise ConfigError(sorted(self.problems))
+        plans = {plan.tag.name: plan for device in devices.values() for plan in device.tags}
+        return Plant(links, devices, {name: plan.tag for name, plan in plans.items()}, plans)
+
+    def _problem(self, at: At, message: str) -> None:
+        self.problems.append(self.document.problem(at, message))
+
+    def _model(self, form: type[BaseModel], at: At) -> Any:
+        try:
+            return self.document.model(form, at)
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def _named(self, at: At, name: str, data: Any, key: str) -> bool:
+        """Whether an entry is a mapping with a usable name that has the key which all else hangs on."""
+        if not _NAME.fullmatch(name):
+            self._problem(at, f"{name!r} is not a name; {NAME_HINT}")
+        if not isinstance(data, dict):
+            self._problem(at, f"{shown(data)} is not a mapping (key: value); write a mapping (key: value)")
+            return False
+        if not isinstance(data.get(key), str):
+            message = f"{shown(data[key])} is not a name" if key in data else "is required"
+            self._problem((*at, key), message)
+            return False
+        return True
+
+    def _form(self, name: str, at: At) -> _Forms | None:
+        if name not in self.forms:
+            try:
+                self.forms[name] = _Forms(self.find(name))
+            except KeyError:
+                self.forms[name] = None
+                self._problem(at, f"no driver {name!r} is installed{suggestion(name, self.installed())}")
+            except ImportError as error:
+                self.forms[name] = None
+                self._problem(at, f"the driver {name!r} cannot be loaded: {error}; install what it needs")
+        return self.forms[name]
+
+    def _link(self, name: str, data: Any) -> LinkPlan | None:
+        at: At = ("links", name)
+        if not self._named(at, name, data, "driver"):
+            return None
+        form = self._form(data["driver"], (*at, "driver"))
+        model = form and self._model(form.link, at)
+        return LinkPlan(name, form.driver, model, model.open_timeout) if form and model else None
+
+    def _device(self, name: str, data: Any, links: Mapping[str, LinkPlan], known: Iterable[str]) -> DevicePlan | None:
+        at: At = ("devices", name)
+        if not self._named(at, name, data, "link"):
+            return None
+        link = links.get(data["link"])
+        if link is None:
+            if data["link"] not in known:  # else the link itself has the problem
+                self._problem((*at, "link"), f"there is no link {data['link']!r}{suggestion(data['link'], known)}")
+            return None
+        form = self.forms[link.driver.name]
+        model = form and self._model(form.device, at)
+        if not model:
+            return None
+        tags = tuple(self._tag(name, key, tag, link.driver) for key, tag in model.tags.items())
+        on_connect = []
+        for i, entry in enumerate(model.on_connect):
+            if not link.driver.writable(entry):
+                self._problem((*at, "on_connect", i), f"the driver {link.driver.name} cannot write this point")
+            on_connect.append((entry, entry.value))
+        return DevicePlan(
+            name,
+            link.name,
+            link.driver,
+            model,
+            tags,
+            model.every,
+            model.timeout,
+            _silence(model.silence, model.every, model.timeout),
+            tuple(on_connect),
+            model.about,
+        )
+
+    def _tag(self, device: str, name: str, model: Any, driver: AnyDriver) -> TagPlan:
+        at: At = ("devices", device, "tags", name)
+        raw = driver.value_type(model)
+        if raw not in _NUMBERS:
+            for key in ("scale", "offset", "range", "unit", "counter"):
+                if key in model.model_fields_set:
+                    self._problem((*at, key), f"a {raw} tag cannot have `{key}`; only numbers can")
+        if model.writable and not driver.writable(model):
+            self._problem((*at, "writable"), f"the driver {driver.name} cannot write this point; remove `writable`")
+        if not model.read and not model.writable:
+            self._problem((*at, "read"), "a tag that is neither read nor writable is of no use; say `writable: true`")
+        scaled = raw == "integer" and not (model.scale.is_integer() and model.offset.is_integer())
+        tag = Tag(f"{device}/{name}", "number" if scaled else raw, model.unit, model.writable, model.about)
+        low, high = model.range or (None, None)
+        counter = model.counter and Counter(model.counter.modulus, model.counter.max_rate)
+        return TagPlan(
+            tag, model, raw, model.scale, model.offset, low, high, model.silence, model.map, counter, model.read
+        )
+
+
+def _silence(given: int | Literal["never"] | None, every_ns: int, timeout_ns: int) -> int | None:
+    if given == "never":
+        return None
+    return given or max(_SILENCE_NS, 2 * every_ns + timeout_ns)

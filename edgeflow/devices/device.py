@@ -1,0 +1,251 @@
+"""One device behind a link: programmed, then polled on an absolute schedule or watched; silence is a fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from edgeflow.clock import Clock
+from edgeflow.devices.connection import Connection, ended
+from edgeflow.devices.intake import DeviceStatus, Intake
+from edgeflow.devices.link import STRIKES, Backoff
+from edgeflow.devices.plan import DevicePlan
+from edgeflow.driver import Column, Reader, Reads, Watches, Writes
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.model import Block, Scalar
+from edgeflow.units import NS_PER_S, duration_text
+
+_WAITING_PUSHES = 1000
+_UNSUBSCRIBE_S = 2.0
+
+
+class Writer(Protocol):
+    """What writes the outputs that are on this device."""
+
+    async def serve(self, connection: Connection) -> None:
+        """Writes until the session is lost."""
+
+    def lost(self, reason: str) -> None:
+        """The session is lost: nobody knows what the outputs show."""
+
+
+class Device:
+    """A device; hands its blocks to `deliver`, one call each, in order.
+
+    `phase` (0..1) spreads the polls of many devices over their period. `shared`: others use its link too.
+    """
+
+    def __init__(
+        self,
+        plan: DevicePlan,
+        clock: Clock,
+        deliver: Callable[[Block], None],
+        proved: Callable[[], None],
+        *,
+        phase: float = 0.0,
+        shared: bool = False,
+        writer: Writer | None = None,
+    ) -> None:
+        self.plan, self.strikes = plan, 0
+        self.intake = Intake(plan, clock, deliver, self._proved)
+        self.stats = self.intake.stats
+        self.writer = writer
+        self._clock, self._link_proved = clock, proved
+        self._phase, self._shared, self._backoff = phase, shared, Backoff()
+        self._points = tuple(tag.point for tag in self.intake.tags)
+        self._timeout_s = plan.timeout_ns / NS_PER_S
+        self._heard_s: float | None = None  # loop time of the last answer or push in this session
+        self._cadence = {i: tag.silence_ns for i, tag in enumerate(self.intake.tags) if tag.silence_ns}
+        self._tag_heard_s: dict[int, float] = {}
+        self._pushed: deque[tuple[Column, int]] = deque()
+        self._news = asyncio.Event()
+        self._again = False
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def well(self) -> bool:
+        return self.intake.state in ("good", "degraded")
+
+    def status(self) -> DeviceStatus:
+        return self.intake.status()
+
+    async def serve(self, connection: Connection) -> None:
+        """Programs the device, then polls or watches it until the session is lost."""
+        self.intake.begin()
+        if self._shared and self.strikes >= STRIKES:
+            await asyncio.sleep(self._backoff.next())  # so that it costs the others a bounded share of the link
+        await self._program(connection)
+        if self.writer is not None:
+            connection.spawn(self, self.writer, self.writer.serve(connection))
+        if not self._points:
+            return
+        self._heard_s = asyncio.get_running_loop().time()
+        session = connection.session
+        if self.plan.driver.pushes and isinstance(session, Watches):
+            await self._watch(connection, session)
+        elif isinstance(session, Reads):
+            await self._poll(connection, session)
+        else:
+            self.intake.trouble(f"the driver {self.plan.driver.name} can neither read nor watch")
+
+    def lost(self, reason: str, *, alone: bool = False) -> None:
+        self._heard_s = self._watching = None
+        self._pushed.clear()
+        if self.writer is not None:
+            self.writer.lost(reason)
+        self.intake.trouble(reason, say=alone)
+
+    def silence(self, now_s: float) -> str:
+        """Looks for silence, a fault of its own whatever a library says of its connection.
+
+        Returns the reason where the watch has to begin anew.
+        """
+        if self._heard_s is None:
+            return ""
+        if self._watching is not None:
+            self._check_cadence(now_s)
+        silence_ns = round((now_s - self._heard_s) * NS_PER_S)
+        if self.plan.silence_ns is None or silence_ns < self.plan.silence_ns:
+            return ""
+        if self._watching is not None:
+            return f"connected but silent for {duration_text(silence_ns)}"
+        if self.well:
+            self.intake.trouble(f"no answer for {duration_text(silence_ns)}")
+        return ""
+
+    def restart(self, reason: str) -> None:
+        """Begins the watch anew on the same session."""
+        self._heard_s = asyncio.get_running_loop().time()  # the next look is after another silence
+        self.intake.trouble(reason)
+        self._again = True
+        self._news.set()
+
+    def _proved(self) -> None:
+        self.strikes = 0
+        self._backoff.reset()
+        self._link_proved()
+
+    # --- programming and polling ----------------------------------------------------------------------
+
+    async def _program(self, connection: Connection) -> None:
+        """Writes `on_connect` in order. Until it is done nothing else is: a lamp must not outlive its watchdog."""
+        while True:
+            entry = 0
+            try:
+                for entry, (point, value) in enumerate(self.plan.on_connect, 1):  # noqa: B007  # for the message
+                    await self._program_one(connection, point, value)
+            except Rejected as error:
+                self.intake.trouble(f"on_connect, entry {entry}: {error}")
+                await asyncio.sleep(self._backoff.next())
+            else:
+                return
+
+    async def _program_one(self, connection: Connection, point: BaseModel, value: Scalar) -> None:
+        session = connection.session
+        if not isinstance(session, Writes):
+            raise Rejected(f"the driver {self.plan.driver.name} cannot write")
+        write = partial(session.write, self.plan.config, (point,), (value,))
+        await connection.ask(self, write, self._timeout_s, write=True)
+
+    async def _prepare(self, connection: Connection, session: Reads[Any, Any]) -> Reader:
+        prepare = partial(session.prepare, self.plan.config, self._points)
+        while True:
+            try:
+                return await connection.ask(self, prepare, self._timeout_s)
+            except Rejected as error:
+                self.intake.trouble(str(error))
+                await asyncio.sleep(self._backoff.next())
+
+    async def _poll(self, connection: Connection, session: Reads[Any, Any]) -> None:
+        """Reads at base + n * every, however long a read takes; what would come too late is left out and counted.
+
+        A poll that is late by less than half a period is made at once; the schedule stays as it is.
+        """
+        read = await self._prepare(connection, session)
+        loop, stats, intake, now_ns = asyncio.get_running_loop(), self.stats, self.intake, self._clock.now_ns
+        every_s = self.plan.every_ns / NS_PER_S
+        base_s = self._phase * every_s
+        slot = (loop.time() - base_s) // every_s
+        while True:
+            stats.polls += 1
+            try:
+                column = await connection.ask(self, read, self._timeout_s)
+            except Rejected as error:
+                stats.failed += 1
+                intake.trouble(str(error))
+            except LinkDown:
+                stats.failed += 1
+                raise
+            else:
+                intake.take(column, now_ns())
+            self._heard_s = now_s = loop.time()
+            slot += 1
+            late = (now_s - base_s) / every_s - slot
+            if late >= 0.5:
+                missed = int(late + 0.5)
+                stats.late += missed
+                slot += missed
+            due_s = base_s + slot * every_s
+            if due_s > now_s:
+                due = loop.create_future()
+                loop.call_at(due_s, _wake, due)
+                await due
+
+    # --- watching -------------------------------------------------------------------------------------
+
+    async def _watch(self, connection: Connection, session: Watches[Any, Any]) -> None:
+        """Takes what is pushed as soon as it has been pushed, but not on the driver's own stack."""
+        self._pushed.clear()
+        self._tag_heard_s = dict.fromkeys(self._cadence, asyncio.get_running_loop().time())
+        while True:
+            self._again = False
+            self._watching = connection.spawn(self, object(), self._subscribe(connection, session))
+            while not self._again:
+                await self._news.wait()
+                self._news.clear()
+                while self._pushed:
+                    self.intake.take(*self._pushed.popleft())
+            await ended({self._watching}, _UNSUBSCRIBE_S)
+
+    async def _subscribe(self, connection: Connection, session: Watches[Any, Any]) -> None:
+        push = partial(self._push, connection)
+        while True:
+            try:
+                await connection.listen(session.watch(self.plan.config, self._points, push))
+                reason = "the driver stopped watching"
+            except Rejected as error:
+                reason = str(error)
+            self.intake.trouble(reason)
+            await asyncio.sleep(self._backoff.next())
+
+    def _push(self, connection: Connection, column: Column) -> None:
+        if connection.reason:
+            return  # of a session that was given up
+        self.stats.pushes += 1
+        if len(self._pushed) >= _WAITING_PUSHES:
+            self._pushed.popleft()
+            self.stats.dropped += 1
+            self.intake.gap = True
+        self._pushed.append((column, self._clock.now_ns()))
+        self._heard_s = now_s = asyncio.get_running_loop().time()
+        if self._cadence:
+            for i in self._cadence if not column.points else self._cadence.keys() & set(column.points):
+                self._tag_heard_s[i] = now_s
+        self._news.set()
+
+    def _check_cadence(self, now_s: float) -> None:
+        """A tag with a cadence of its own goes BAD alone."""
+        for i, silence_ns in self._cadence.items():
+            if (now_s - self._tag_heard_s[i]) * NS_PER_S >= silence_ns:
+                self._tag_heard_s[i] = now_s
+                self.intake.quiet((i,), f"silent for {duration_text(silence_ns)}")
+
+
+def _wake(due: asyncio.Future[None]) -> None:
+    if not due.done():
+        due.set_result(None)

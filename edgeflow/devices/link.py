@@ -1,0 +1,189 @@
+"""A link under supervision: opened with a deadline, watched, discarded when lost, opened again with back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from edgeflow.clock import Clock
+from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended
+from edgeflow.devices.plan import LinkPlan
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.units import NS_PER_S, duration_text
+
+log = structlog.get_logger(__name__)
+
+_FIRST_S, _LONGEST_S = 0.5, 5.0
+_CLOSE_S = 2.0
+_TICK_S = 0.5
+STRIKES = 2
+"""So many times a device has to lose the link, without an answer of its own, to be blamed alone."""
+
+
+class Backoff:
+    """Waiting times between attempts: 0.5 s, doubled up to 5 s, each shortened by up to a fifth at random."""
+
+    __slots__ = ("_next_s",)
+
+    def __init__(self) -> None:
+        self._next_s = _FIRST_S
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        delay, self._next_s = self._next_s, min(2 * self._next_s, _LONGEST_S)
+        return delay * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret
+
+    def reset(self) -> None:
+        """After a success: the next failure begins anew."""
+        self._next_s = _FIRST_S
+
+
+class Client(Protocol):
+    """What a link serves: a device."""
+
+    strikes: int
+
+    @property
+    def well(self) -> bool:
+        """Whether it answers."""
+
+    async def serve(self, connection: Connection) -> None:
+        """Uses the session until it is lost."""
+
+    def lost(self, reason: str, *, alone: bool = False) -> None:
+        """The session is lost: its values are BAD from now on. `alone`: it only, the others are not told."""
+
+    def silence(self, now_s: float) -> str:
+        """Called regularly; returns why its part of the session has to begin anew, "" where it need not."""
+
+    def restart(self, reason: str) -> None:
+        """Begins its part of the session anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatus:
+    """A link as the pages show it; `since_ns`: how long it has been in this state (UTC)."""
+
+    name: str
+    driver: str
+    state: Literal["good", "bad", "connecting"]
+    reason: str
+    since_ns: int
+    stats: LinkStats
+
+
+class Link:
+    """One connection, shared by its devices."""
+
+    def __init__(self, plan: LinkPlan, clients: Sequence[Client], clock: Clock) -> None:
+        self.plan, self.stats = plan, LinkStats()
+        self.connection: Connection | None = None
+        self.reason = "not yet connected"
+        self._clients, self._clock = clients, clock
+        self._backoff = Backoff()
+        self._state: Literal["good", "bad", "connecting"] = "connecting"
+        self._since_ns = clock.now_ns()
+
+    def status(self) -> LinkStatus:
+        plan = self.plan
+        return LinkStatus(plan.name, plan.driver.name, self._state, self.reason, self._since_ns, self.stats)
+
+    async def run(self) -> None:
+        """Keeps the link open for ever; ends only by being cancelled, or by a bug above the drivers."""
+        while True:
+            await self._session()
+            await asyncio.sleep(self._backoff.next())
+
+    def proved(self) -> None:
+        """An answer has come: the link is good. An open socket alone proves nothing."""
+        self._backoff.reset()
+        if self._state == "good":
+            return
+        if self._state == "bad":
+            log.info("link back", link=self.plan.name, after=duration_text(self._clock.now_ns() - self._since_ns))
+        self._state, self.reason, self._since_ns = "good", "", self._clock.now_ns()
+
+    async def _session(self) -> None:
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[Any] = loop.create_future()
+        closing = asyncio.Event()
+        holder = loop.create_task(self._hold(opened, closing), name=f"{self.plan.name}: session")
+
+        async def close() -> None:
+            closing.set()
+            await asyncio.wait({holder}, timeout=_CLOSE_S)
+            self.stats.abandoned += await ended({holder}, 1.0)
+
+        connection: Connection | None = None
+        try:
+            await asyncio.wait(
+                {holder, opened},
+                timeout=self.plan.open_ns / NS_PER_S + GRACE_S,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if not opened.done():
+                holder.cancel()
+                self._lost(holder.result() if holder.done() else "it could not be opened in time", None)
+                return
+            self.stats.opened += 1
+            connection = Connection(self.plan.name, opened.result(), self.plan.driver.serial, self.stats, self._lost)
+            self.connection = connection
+            await self._serve(connection)
+        finally:
+            self.connection = None
+            await (connection.end(close) if connection else close())
+
+    async def _hold(self, opened: asyncio.Future[Any], closing: asyncio.Event) -> str:
+        """Opens and closes the session, both in this one task; returns why it could not be opened."""
+        deadline = asyncio.get_running_loop().time() + self.plan.open_ns / NS_PER_S
+        try:
+            async with self.plan.driver.open(self.plan.config, deadline) as session:
+                opened.set_result(session)
+                await closing.wait()
+        except (LinkDown, Rejected) as error:
+            return str(error)
+        except Exception as error:  # the quarantine of a driver that fails to open or close
+            self.stats.broken += 1
+            log.error("a driver failed unexpectedly", link=self.plan.name, exc_info=error)
+            return f"the driver failed: {type(error).__name__}: {error}"
+        return ""
+
+    async def _serve(self, connection: Connection) -> None:
+        for client in self._clients:
+            connection.spawn(client, client, client.serve(connection))
+        while not connection.ended.done():
+            await asyncio.wait({connection.ended}, timeout=_TICK_S)
+            connection.check()
+            self._look_for_silence(connection)
+        if connection.crash is not None:
+            raise connection.crash
+
+    def _look_for_silence(self, connection: Connection) -> None:
+        """A silent device costs only itself while others on the link are well; else the whole session is rebuilt."""
+        now_s = asyncio.get_running_loop().time()
+        for client in self._clients:
+            reason = client.silence(now_s)
+            if reason and any(other.well for other in self._clients if other is not client):
+                client.restart(reason)
+            elif reason:
+                connection.fail(reason, client)
+
+    def _lost(self, reason: str, blamed: Any) -> None:
+        """Every device of the link is BAD at once, unless one alone is to blame and the others answer."""
+        self.stats.lost += 1
+        if blamed is not None:
+            blamed.strikes += 1
+            if blamed.strikes >= STRIKES and any(client.well for client in self._clients if client is not blamed):
+                blamed.lost(reason, alone=True)
+                return
+        if self._state != "bad":
+            log.warning("link lost", link=self.plan.name, reason=reason)
+            self._state, self._since_ns = "bad", self._clock.now_ns()
+        self.reason = reason
+        for client in self._clients:
+            client.lost(reason)

@@ -1,0 +1,105 @@
+"""What the devices part is built from: links, devices, tags and outputs, checked and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from edgeflow.driver import Driver
+from edgeflow.model import Scalar, Tag, ValueType
+from edgeflow.outputs.arbitration import OutputPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What is known of a counter: where it wraps (`modulus` counts) and how fast it can count (per second)."""
+
+    modulus: int | None = None
+    max_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagPlan:
+    """A tag and how it is had: value = raw * `scale` + `offset`; outside `low`..`high` it is BAD.
+
+    `raw` is the type that the driver yields and takes. `silence_ns`: a pushed tag older than this is
+    BAD. `map` and `counter` are only knowledge for flows; they do not change the value.
+    """
+
+    tag: Tag
+    point: BaseModel
+    raw: ValueType
+    scale: float = 1.0
+    offset: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    silence_ns: int | None = None
+    map: str | None = None
+    counter: Counter | None = None
+    read: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LinkPlan:
+    """One physical connection. `open_ns`: how long opening it may take."""
+
+    name: str
+    driver: Driver[Any, Any, Any]
+    config: BaseModel
+    open_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """One device behind a link.
+
+    Polled `every_ns`, or watched where the driver pushes; each request has `timeout_ns`. Without a good
+    value for `silence_ns` its tags are BAD; None means that silence says nothing. `on_connect`: points
+    and values written in this order after each connect, before any output is.
+    """
+
+    name: str
+    link: str
+    driver: Driver[Any, Any, Any]
+    config: BaseModel
+    tags: tuple[TagPlan, ...]
+    every_ns: int
+    timeout_ns: int
+    silence_ns: int | None
+    on_connect: tuple[tuple[BaseModel, Scalar], ...] = ()
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """Everything the gateway is connected to, by name."""
+
+    links: Mapping[str, LinkPlan]
+    devices: Mapping[str, DevicePlan]
+    tags: Mapping[str, Tag]
+    plans: Mapping[str, TagPlan]
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of an output: the tag behind it and what to write for each level.
+
+    `levels` None: the level itself is the value to write. `read_back`: the tag that tells what it really
+    shows; None where that is not asked.
+    """
+
+    tag: str
+    levels: Mapping[str, Scalar] | None
+    read_back: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputBinding:
+    """An output and how it is wired; its values are written again every `refresh_ns`, None for never."""
+
+    plan: OutputPlan
+    elements: Mapping[str, Element]
+    refresh_ns: int | None = None

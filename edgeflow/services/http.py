@@ -1,0 +1,78 @@
+"""Asks web services over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import orjson
+
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.model import Call, Value
+from edgeflow.units import NS_PER_S
+
+ATTEMPTS = 4
+BODY_BYTES = 1 << 20
+
+
+class HttpService:
+    """Requests with time-out and, where the server or the network fails, three more attempts.
+
+    The call's id is sent as `Idempotency-Key`, so that a server can tell a repetition.
+    """
+
+    workers = 8
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def run(self) -> None:
+        """Keeps the connection pool until cancelled."""
+        async with aiohttp.ClientSession() as self._session:
+            await asyncio.Event().wait()
+
+    async def carry_out(self, call: Call) -> Value:
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._once(call)
+            except LinkDown:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                await asyncio.sleep(0.5 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(self, call: Call) -> Value:
+        request = call.request
+        assert self._session is not None
+        try:
+            data = orjson.dumps(request["json"], option=orjson.OPT_NON_STR_KEYS) if "json" in request else None
+        except TypeError as error:
+            raise Rejected(f"this value cannot be sent as JSON: {error}") from None
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        headers |= {"Idempotency-Key": call.id, **request.get("headers", {})}
+        timeout = aiohttp.ClientTimeout(total=request.get("timeout", 10 * NS_PER_S) / NS_PER_S)
+        url = request["url"]
+        try:
+            async with self._session.request(
+                request["method"], url, data=data, headers=headers, timeout=timeout
+            ) as response:
+                body = await response.content.read(BODY_BYTES + 1)
+                status = response.status
+        except TimeoutError:
+            raise LinkDown(f"{url} did not answer in time") from None
+        except aiohttp.ClientError as error:
+            raise LinkDown(f"{url}: {error}") from None
+        if len(body) > BODY_BYTES:
+            raise Rejected(f"{url} answered with more than {BODY_BYTES} bytes")
+        if status >= 500 or status == 429:
+            raise LinkDown(f"{url} answered {status}")
+        if status >= 400:
+            raise Rejected(f"{url} answered {status}: {body[:200].decode('utf-8', 'replace')}")
+        return _decoded(body)
+
+
+def _decoded(body: bytes) -> Value:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body.decode("utf-8", "replace")

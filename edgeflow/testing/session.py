@@ -1,0 +1,225 @@
+"""A fake at the driver-session seam: a wire whose other end does what a test says.
+
+    wire = Wire({1: 20.5, 2: True})
+    driver = wire.driver(serial=True)
+    wire.hang()                 # nothing is answered any more; requests end at their deadline
+    wire.drop("cable pulled")   # open sessions are lost, new ones refused
+    wire.heal()
+
+Everything that reached the other end is in `wire.log`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from edgeflow.driver import Column, Driver, Push, Reader
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.model import BAD, Quality, Scalar, Strict, ValueType
+
+
+class FakeLink(Strict):
+    """A connection to a wire."""
+
+    host: str = Field(default="fake", description="A name without a meaning.")
+
+
+class FakeDevice(Strict):
+    """A unit on the wire."""
+
+    unit: int = Field(default=1, description="The unit; `Wire.dead` names those that never answer.")
+
+
+class FakePoint(Strict):
+    """An address on the wire."""
+
+    address: int = Field(description="The key in `Wire.values`.")
+    type: ValueType = Field(default="number", description="The type it yields.")
+    fixed: bool = Field(default=False, description="Whether it cannot be written.")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something that reached the other end: when (loop time), from which unit's device, and what."""
+
+    at_s: float
+    kind: Literal["open", "close", "read", "write", "watch"]
+    unit: int = 0
+    points: tuple[int, ...] = ()
+    values: tuple[Scalar, ...] = ()
+
+
+class Wire:
+    """The other end: its values by address, and its moods."""
+
+    def __init__(self, values: Mapping[int, Scalar] | None = None) -> None:
+        self.values: dict[int, Scalar] = dict(values or {})
+        self.faults: dict[int, tuple[Quality, str]] = {}
+        self.refused: dict[int, str] = {}
+        self.dead: set[int] = set()
+        self.log: list[Request] = []
+        self.source_ns = 0
+        self.delay_s = 0.0
+        self.breaks_promises = False
+        self.open_hangs = False
+        self.raises: Exception | None = None
+        self.in_flight = self.most_in_flight = self.cancelled = 0
+        self.watchers: list[tuple[Sequence[FakePoint], Push]] = []
+        self._hangs = False
+        self._down = ""
+        self._sessions: set[_Session] = set()
+
+    # --- what a test says ------------------------------------------------------------------------------
+
+    def hang(self) -> None:
+        """Says nothing from now on; connections stay up."""
+        self._hangs = True
+
+    def drop(self, reason: str = "the connection was reset") -> None:
+        """Loses all sessions and refuses new ones."""
+        self._down = reason
+        for session in list(self._sessions):
+            session.lose(reason)
+
+    def heal(self) -> None:
+        """All is well again; sessions that were lost stay lost."""
+        self._hangs, self._down, self.raises = False, "", None
+
+    def push(self, values: Mapping[int, Scalar] | None = None, source_ns: int = 0) -> None:
+        """Pushes some addresses to all watchers; without values: a heartbeat."""
+        self.values.update(values or {})
+        if self._hangs:
+            return
+        for points, push in list(self.watchers):
+            indices = tuple(i for i, point in enumerate(points) if point.address in (values or {}))
+            if indices or not values:
+                push(Column([self.values[points[i].address] for i in indices], source_ns, None, indices))
+
+    def requests(self, kind: str, unit: int | None = None) -> list[Request]:
+        """What of one kind has reached the other end so far."""
+        return [r for r in self.log if r.kind == kind and unit in (None, r.unit)]
+
+    def written(self) -> list[tuple[int, Scalar]]:
+        """All (address, value) written so far, in order."""
+        return [pair for r in self.requests("write") for pair in zip(r.points, r.values, strict=True)]
+
+    def driver(self, name: str = "fake", *, serial: bool = True, pushes: bool = False) -> Driver[Any, Any, Any]:
+        """A driver whose sessions lead to this wire."""
+        return Driver(
+            name,
+            "A fake for tests.",
+            FakeLink,
+            FakeDevice,
+            FakePoint,
+            open=self._open,
+            value_type=lambda point: point.type,
+            serial=serial,
+            pushes=pushes,
+            writable=lambda point: not point.fixed,
+        )
+
+    # --- the other end ---------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _open(self, _link: FakeLink, _deadline: float) -> AsyncIterator[_Session]:
+        if self.open_hangs:
+            await asyncio.Event().wait()
+        self.note("open")
+        if self._down:
+            raise LinkDown(self._down)
+        session = _Session(self)
+        self._sessions.add(session)
+        try:
+            yield session
+        finally:
+            self._sessions.discard(session)
+            session.lose("the session was closed")
+            self.note("close")
+
+    def note(self, kind: Any, unit: int = 0, points: Sequence[FakePoint] = (), values: Sequence[Scalar] = ()) -> None:
+        at_s = asyncio.get_running_loop().time()
+        self.log.append(Request(at_s, kind, unit, tuple(p.address for p in points), tuple(values)))
+
+    @contextmanager
+    def _flying(self) -> Iterator[None]:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            yield
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def answer(self, session: _Session, unit: int, deadline: float) -> None:
+        """Takes as long as an answer takes; raises what becomes of it."""
+        with self._flying():
+            if session.lost.done():
+                raise LinkDown(session.reason)
+            if self.raises is not None:
+                raise self.raises
+            now_s = asyncio.get_running_loop().time()
+            silent = self._hangs or unit in self.dead
+            if silent and self.breaks_promises:
+                await asyncio.Event().wait()
+            wait_s = deadline - now_s if silent else min(self.delay_s, deadline - now_s)
+            if wait_s > 0:
+                await asyncio.wait({session.lost}, timeout=wait_s)
+            if session.lost.done():
+                raise LinkDown(session.reason)
+            if silent or self.delay_s > deadline - now_s:
+                raise LinkDown("no answer by the deadline")
+
+
+class _Session:
+    """One open session: reads, watches and writes."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.reason = ""
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def lose(self, reason: str) -> None:
+        if not self.lost.done():
+            self.reason = reason
+            self.lost.set_result(None)
+
+    async def prepare(self, device: FakeDevice, points: Sequence[FakePoint], deadline: float) -> Reader:  # noqa: ARG002
+        wire, addresses = self._wire, [point.address for point in points]
+
+        async def read(deadline: float) -> Column:
+            wire.note("read", device.unit, points)
+            await wire.answer(self, device.unit, deadline)
+            faults = {i: wire.faults[a] for i, a in enumerate(addresses) if a in wire.faults}
+            values = [None if a in wire.faults and wire.faults[a][0] == BAD else wire.values[a] for a in addresses]
+            return Column(values, wire.source_ns, faults or None)
+
+        return read
+
+    async def watch(self, device: FakeDevice, points: Sequence[FakePoint], push: Push) -> None:
+        wire, entry = self._wire, (points, push)
+        wire.note("watch", device.unit, points)
+        wire.watchers.append(entry)
+        try:
+            await asyncio.wait({self.lost})
+            raise LinkDown(self.reason)
+        finally:
+            wire.watchers.remove(entry)
+
+    async def write(
+        self, device: FakeDevice, points: Sequence[FakePoint], values: Sequence[Scalar], deadline: float
+    ) -> None:
+        wire = self._wire
+        wire.note("write", device.unit, points, values)
+        await wire.answer(self, device.unit, deadline)
+        for point, value in zip(points, values, strict=True):
+            if point.address in wire.refused:
+                raise Rejected(wire.refused[point.address])
+            wire.values[point.address] = value

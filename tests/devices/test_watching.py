@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from edgeflow.model import BAD, GOOD, UNCERTAIN
+from edgeflow.testing.loop import in_virtual_time
+from edgeflow.testing.session import Wire
+
+ONE = """
+links: {l: {driver: fake}}
+devices:
+  d: {link: l, tags: {a: {address: 1}, b: {address: 2, scale: 0.5}}}
+"""
+TWO = """
+links: {l: {driver: fake}}
+devices:
+  d1: {link: l, tags: {a: {address: 1}}}
+  d2: {link: l, tags: {b: {address: 2}}}
+"""
+
+
+async def push_every_second(wire: Wire, seconds: int, values: dict[int, Any] | None = None) -> None:
+    for _ in range(seconds):
+        wire.push(values)
+        await asyncio.sleep(1)
+
+
+@in_virtual_time
+async def test_a_push_becomes_a_block_of_the_tags_it_covers(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 1.0, 2: 4.0})
+        await asyncio.sleep(0.1)
+        wire.push({2: 6.0}, source_ns=plant.clock.now_ns() - 50)
+        await asyncio.sleep(0.1)
+    (_, first), (_, second) = plant.blocks
+    assert (first.tags, first.values) == (("d/a", "d/b"), [1.0, 2.0])
+    assert (second.tags, second.values, second.read_ns - second.source_ns) == (("d/b",), [3.0], 50)
+
+
+@in_virtual_time
+async def test_the_same_tags_pushed_again_share_their_tuple(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        await push_every_second(wire, 5, {2: 1.0})
+    assert len(plant.blocks) == 5
+    assert len({id(block.tags) for _, block in plant.blocks}) == 1
+
+
+@in_virtual_time
+async def test_a_heartbeat_says_that_earlier_values_still_hold(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push()
+        await asyncio.sleep(0.1)
+        assert plant.blocks == [], "nothing is known yet"
+        wire.push({1: 7.0})
+        await asyncio.sleep(1)
+        source_ns = plant.clock.now_ns() - 10
+        wire.push(source_ns=source_ns)
+        await asyncio.sleep(0.1)
+        block = plant.blocks[-1][1]
+        assert (block.tags, block.values, block.source_ns) == (("d/a", "d/b"), [7.0, None], source_ns)
+        assert block.faults == {1: (BAD, "no value yet")}
+        assert plant.device("d").state == "degraded"
+
+
+@in_virtual_time
+async def test_connected_but_silent_is_bad_and_the_session_is_rebuilt(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        await push_every_second(wire, 5, {1: 1.0, 2: 1.0})
+        last_s = plant.blocks[-1][0]
+        wire.hang()
+        await asyncio.sleep(6)
+        at_s, block = plant.blocks[-1]
+        assert block.faults is not None
+        assert block.faults[0][1].startswith("connected but silent for 4")
+        assert at_s - last_s < 5
+        assert len(wire.requests("open")) == 2
+        wire.heal()
+        await asyncio.sleep(5)
+        await push_every_second(wire, 10, {1: 2.0, 2: 2.0})
+        assert plant.latest("d/a").quality == GOOD
+        assert plant.device("d").state == "good"
+
+
+@in_virtual_time
+async def test_values_known_before_a_loss_are_not_repeated_after_it(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 1.0, 2: 1.0})
+        await asyncio.sleep(1)
+        wire.drop()
+        await asyncio.sleep(1)
+        assert plant.latest("d/a").quality == BAD
+        wire.heal()
+        await asyncio.sleep(3)
+        wire.push()
+        await asyncio.sleep(0.5)
+        assert plant.latest("d/a").quality == BAD
+        wire.push({1: 2.0})
+        await asyncio.sleep(0.5)
+        assert (plant.latest("d/a").value, plant.latest("d/b").value) == (2.0, None)
+
+
+@in_virtual_time
+async def test_a_silent_device_does_not_take_the_session_from_the_others(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(TWO, [wire.driver(serial=False, pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        await push_every_second(wire, 3, {1: 1.0, 2: 1.0})
+        await push_every_second(wire, 30, {1: 1.0})
+        assert plant.latest("d2/b").reason.startswith("connected but silent")
+        assert {sample.quality for _, sample in plant.samples("d1/a")} == {GOOD}
+        assert len(wire.requests("open")) == 1
+        assert len(wire.requests("watch")) > 3, "its watch is begun anew"
+        await push_every_second(wire, 3, {1: 1.0, 2: 5.0})
+        assert plant.latest("d2/b").value == 5.0
+        assert plant.device("d2").state == "good"
+
+
+@in_virtual_time
+async def test_a_tag_with_a_cadence_of_its_own_goes_bad_alone(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE.replace("scale: 0.5", "silence: 3 s"), [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 1.0, 2: 1.0})
+        await push_every_second(wire, 6, {1: 1.0})
+        assert plant.latest("d/b").reason == "silent for 3 s"
+        assert plant.latest("d/a").quality == GOOD
+        assert plant.device("d").reason == "1 of 2 values are not good; d/b: silent for 3 s"
+        wire.push({2: 2.0})
+        await asyncio.sleep(0.1)
+        assert plant.device("d").state == "good"
+
+
+@in_virtual_time
+async def test_a_device_that_may_be_silent_for_ever_is_left_alone(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE.replace("link: l,", "link: l, silence: never,"), [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 1.0, 2: 1.0})
+        await asyncio.sleep(3600)
+        assert plant.latest("d/a").quality == GOOD
+        assert len(wire.requests("open")) == 1
+
+
+@in_virtual_time
+async def test_pushes_beyond_the_bound_are_dropped_counted_and_make_the_next_uncertain(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        for value in range(1005):
+            wire.push({1: float(value)})
+        await asyncio.sleep(0.1)
+    values = [sample.value for _, sample in plant.samples("d/a")]
+    assert values == [float(value) for value in range(5, 1005)]
+    qualities = [sample.quality for _, sample in plant.samples("d/a")]
+    assert (qualities[0], set(qualities[1:])) == (UNCERTAIN, {GOOD})
+    assert plant.device("d").stats.dropped == 5
+
+
+@in_virtual_time
+async def test_a_bug_above_the_devices_does_not_run_through_the_drivers_stack(rig: Any) -> None:
+    wire = Wire()
+
+    def engine(_block: object) -> None:
+        raise ZeroDivisionError
+
+    plant = rig(ONE, [wire.driver(pushes=True)], engine)
+    running = asyncio.get_running_loop().create_task(plant.devices.run())
+    await asyncio.sleep(0.1)
+    wire.push({1: 1.0})
+    with pytest.raises(ExceptionGroup) as caught:
+        await running
+    assert caught.group_contains(ZeroDivisionError)
+
+
+@in_virtual_time
+async def test_a_read_on_request_asks_the_device_where_it_can(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 3.0, 2: 8.0})
+        await asyncio.sleep(0.1)
+        assert (await plant.devices.read("d/b", plant.loop.time() + 1)).value == 4.0

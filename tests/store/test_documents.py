@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeflow.store.database import StoreError
+from edgeflow.store.documents import Documents, replace_file
+
+FLOW = {"flow": "oee/press", "nodes": {"a": {"kind": "tag", "tag": "press1/good"}}}
+
+
+def test_a_flow_version_is_the_hash_of_its_content_and_kept_once(tmp_path: Path) -> None:
+    documents = Documents(tmp_path / "documents.json")
+    version = documents.add_flow(FLOW)
+    assert documents.add_flow(json.loads(json.dumps(FLOW))) == version
+    other = documents.add_flow({**FLOW, "title": "another"})
+    again = Documents(tmp_path / "documents.json")
+    assert again.flow(version) == FLOW
+    assert again.versions("oee/press") == [version, other]
+    assert again.flow("0" * 64) is None
+
+
+def test_a_small_document_replaces_the_one_before(tmp_path: Path) -> None:
+    documents = Documents(tmp_path / "documents.json")
+    documents.put("layout", "press", {"x": 1})
+    documents.put("layout", "press", {"x": 2})
+    assert documents.get("layout", "press") == {"x": 2}
+    assert documents.get("layout", "oven") is None
+
+
+@given(cut=st.integers(min_value=0, max_value=400))
+def test_a_torn_file_gives_way_to_the_copy_before_it(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("torn") / "documents.json"
+    documents = Documents(path)
+    version = documents.add_flow(FLOW)
+    documents.put("layout", "press", {"x": 1})
+    content = path.read_bytes()
+    path.write_bytes(content[: min(cut, len(content) - 2)])
+    recovered = Documents(path)
+    assert recovered.flow(version) == FLOW
+    assert recovered.get("layout", "press") is None
+    recovered.put("layout", "press", {"x": 3})
+    assert Documents(path).get("layout", "press") == {"x": 3}
+
+
+def test_a_version_whose_content_was_changed_on_the_disk_is_not_given_out(tmp_path: Path) -> None:
+    path = tmp_path / "documents.json"
+    version = Documents(path).add_flow(FLOW)
+    path.write_text(path.read_text().replace("press1/good", "press1/best"))
+    assert Documents(path).flow(version) is None
+
+
+def test_two_unreadable_copies_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "documents.json"
+    documents = Documents(path)
+    documents.put("a", "b", 1)
+    documents.put("a", "b", 2)
+    path.write_text("{")
+    path.with_name("documents.json.previous").write_text("")
+    with pytest.raises(StoreError, match="move both away"):
+        documents.get("a", "b")
+
+
+def test_a_draft_that_a_power_cut_left_behind_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "documents.json"
+    documents = Documents(path)
+    documents.put("a", "b", 1)
+    (tmp_path / ".documents.json.new").write_text('{"half')
+    documents.put("a", "b", 2)
+    assert Documents(path).get("a", "b") == 2
+
+
+def test_a_replaced_file_has_the_mode_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    path.chmod(0o644)
+    replace_file(path, b"new", 0o600)
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,92 @@
+"""Documents say where something is wrong and what to write instead."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import Field
+
+from edgeflow.document import canonical, load, parse, scalar, version
+from edgeflow.errors import ConfigError
+from edgeflow.model import Strict
+
+
+class Inner(Strict):
+    port: int = Field(default=1, description="A port.")
+
+
+class Outer(Strict):
+    name: str = Field(description="A name.")
+    inner: dict[str, Inner] = Field(default_factory=dict, description="Things.")
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "g.yaml").model(Outer)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("22:00", "22:00"), ("off", "off"), ("yes", "yes"), ("1_000", "1_000"), ("2026-11-20", "2026-11-20"),
+        ("true", True), ("~", None), ("", None), ("0x1F", 31), ("0o17", 15), ("017", 17), ("-3", -3), ("1e3", 1000.0),
+        (".5", 0.5), ("1.", 1.0), ("0b1", "0b1"), ("1:30", "1:30"),
+    ],
+)  # fmt: skip
+def test_plain_scalars_follow_the_core_schema_of_yaml_1_2(text: str, value: object) -> None:
+    assert scalar(text) == value
+    assert type(scalar(text)) is type(value)
+
+
+def test_quoted_scalars_are_always_text() -> None:
+    assert parse("a: '1'\nb: \"true\"").data == {"a": "1", "b": "true"}
+
+
+def test_an_unknown_key_is_placed_and_a_close_one_is_suggested() -> None:
+    assert problems("name: x\ninner:\n  a: {prot: 1}\n") == [
+        "g.yaml:3:7 inner.a.prot: unknown key 'prot'; did you mean 'port'?"
+    ]
+
+
+def test_a_wrong_type_says_what_to_write() -> None:
+    assert problems("name: x\ninner:\n  a:\n    port: many\n") == [
+        "g.yaml:4:5 inner.a.port: 'many' is not a whole number; write a whole number"
+    ]
+
+
+def test_a_missing_key_is_placed_at_its_parent() -> None:
+    assert problems("inner: {}\n") == ["g.yaml:1:1 name: is required"]
+
+
+def test_a_key_written_twice_is_an_error() -> None:
+    assert problems("name: x\nname: y\n") == ["g.yaml:2:1 the key 'name' is written twice; remove one"]
+
+
+def test_every_problem_is_told_at_once() -> None:
+    assert len(problems("nam: x\ninner: {a: {port: x}, b: 3}\n")) == 4
+
+
+def test_bad_yaml_is_placed() -> None:
+    (line,) = problems("name: x\ninner: {a: [1, 2}\n")
+    assert line.startswith("g.yaml:2:17 is not valid YAML: ")
+
+
+def test_a_tab_in_the_indentation_is_named() -> None:
+    (line,) = problems("name: x\ninner:\n\ta: {}\n")
+    assert "indent with spaces, not tabs" in line
+
+
+def test_an_alias_of_itself_ends_with_an_error() -> None:
+    assert "nested too deeply" in problems("name: &a\n  b: *a\n")[0]
+
+
+def test_a_file_that_cannot_be_read_is_an_error_with_its_name(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"nothing\.yaml cannot be read: No such file"):
+        load(tmp_path / "nothing.yaml")
+
+
+def test_the_version_of_a_document_does_not_depend_on_the_order_of_keys() -> None:
+    one, other = parse("a: 1\nb: {c: x, d: 2.5}\n"), parse("b: {d: 2.5, c: x}\na: 1\n")
+    assert canonical(one.data) == b'{"a":1,"b":{"c":"x","d":2.5}}'
+    assert version(one.data) == version(other.data)
+    assert version(one.data) != version(parse("a: 2\nb: {c: x, d: 2.5}\n").data)
