@@ -63,7 +63,9 @@ def main() -> None:
     (flow,) = engine.flows.values()
     assert flow.by_name["n9"].steps == given.runs * given.messages, "every node was stepped for every message"
     assert not flow.fault
-    print(f"median {statistics.median(rates) / 1e6:.2f} M hops/s, min {min(rates) / 1e6:.2f}, max {max(rates) / 1e6:.2f}")
+    print(
+        f"median {statistics.median(rates) / 1e6:.2f} M hops/s, min {min(rates) / 1e6:.2f}, max {max(rates) / 1e6:.2f}"
+    )
 
 
 if __name__ == "__main__":

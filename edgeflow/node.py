@@ -191,7 +191,8 @@ class Node(Generic[C, P, S]):
     - `durability`: `exact` state is committed at every commit tick when changed, `window` state at a
       slower pace.
     - `bad`: `pass` means the engine itself answers a BAD input with BAD on every output, and `changed`
-      is not called; `see` means that `changed` is called and deals with it.
+      is not called; `see` means that `changed` is called and deals with it. A node that emits only on
+      change, or keeps timers, must see: else it never learns that those behind it were told BAD.
     - `listens`: input port -> tag (or `device/*` for the whole block) that the engine feeds it.
     """
 

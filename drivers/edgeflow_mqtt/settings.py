@@ -78,7 +78,6 @@ class Link(Strict):
     )
     keepalive: Annotated[Duration, AfterValidator(_whole_second)] = Field(
         default=10 * NS_PER_S,
-        validate_default=False,
         description="By when a broker that no longer answers is noticed, and told to the broker for the same purpose; "
         "it is asked twice in this time.",
     )

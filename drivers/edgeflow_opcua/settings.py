@@ -59,13 +59,11 @@ class Device(Strict):
 
     heartbeat: Annotated[Duration, AfterValidator(_not_zero)] = Field(
         default=NS_PER_S,
-        validate_default=False,
         description="How often the server is asked for its time and state. Without an answer for twice as long the "
         "connection is given up. It is never slower than a third of the session time-out the server grants.",
     )
     publishing_interval: Annotated[Duration, AfterValidator(_not_zero)] = Field(
         default=NS_PER_S // 2,
-        validate_default=False,
         description="How often the server sends what has changed; the server may choose a longer one.",
     )
     sampling_interval: Annotated[Duration, AfterValidator(_not_zero)] | None = Field(

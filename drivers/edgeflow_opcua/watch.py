@@ -18,7 +18,7 @@ from edgeflow.model import BAD, Scalar, ValueType
 from edgeflow.units import NS_PER_S
 from edgeflow_opcua.settings import Device
 from edgeflow_opcua.value import Fault, decode, source_ns, status_name
-from edgeflow_opcua.wire import Wire, read_request
+from edgeflow_opcua.wire import CHUNK, Wire, read_request
 
 _NS_PER_MS = NS_PER_S // 1000
 _SET_UP_S = 10.0
@@ -100,40 +100,44 @@ class Watch:
     # --- subscriptions -------------------------------------------------------------------------------
 
     async def _subscribe(self, nodes: Mapping[int, ua.NodeId]) -> None:
-        """One subscription per chunk; what the server refuses is BAD and tried again later."""
-        indices, step = list(nodes), self._wire.item_chunk
+        """A subscription per 1000 nodes; what the server refuses is BAD and tried again later."""
+        indices = list(nodes)
         refused: dict[int, Fault] = {}
-        for start in range(0, len(indices), step):
-            refused |= await self._subscribe_chunk({index: nodes[index] for index in indices[start : start + step]})
+        for start in range(0, len(indices), CHUNK):
+            refused |= await self._add({index: nodes[index] for index in indices[start : start + CHUNK]})
         for subscription in self._subscriptions.values():
-            subscription.heard_at = self._now()
+            subscription.heard_at = self._now()  # nobody listened while the others were made
         self._refused = {index: nodes[index] for index in refused}
         self._push_faults(refused)
 
-    async def _subscribe_chunk(self, nodes: Mapping[int, ua.NodeId]) -> dict[int, Fault]:
-        wire, services, deadline = self._wire, self._wire.services, self._now() + _SET_UP_S
-        publishing_ms = self._device.publishing_interval / _NS_PER_MS
+    async def _add(self, nodes: Mapping[int, ua.NodeId]) -> dict[int, Fault]:
+        services, publishing_ms = self._wire.services, self._device.publishing_interval / _NS_PER_MS
         keep_alive = max(1, round(self._beat_s * 1000 / publishing_ms))
         wanted = ua.CreateSubscriptionParameters(
             RequestedPublishingInterval=ua.Double(publishing_ms),
-            RequestedLifetimeCount=ua.UInt32(max(3 * keep_alive, round(wire.session_s * 1000 / publishing_ms))),
+            RequestedLifetimeCount=ua.UInt32(max(3 * keep_alive, round(self._wire.session_s * 1000 / publishing_ms))),
             RequestedMaxKeepAliveCount=ua.UInt32(keep_alive),
         )
-        granted = await wire.ask(deadline, services.create_subscription, wanted, self._arrive)
+        granted = await self._wire.ask(self._set_up_by(), services.create_subscription, wanted, self._arrive)
         silence_s = 2 * granted.RevisedPublishingInterval / 1000 * granted.RevisedMaxKeepAliveCount
         self._subscriptions[granted.SubscriptionId] = _Subscription(silence_s, self._now())
-        request = ua.CreateMonitoredItemsParameters(granted.SubscriptionId, ua.TimestampsToReturn.Both)
-        request.ItemsToCreate = [self._item(index, node, publishing_ms) for index, node in nodes.items()]
-        results = await wire.ask(deadline, services.create_monitored_items, request)
-        refused: dict[int, Fault] = {
-            index: (BAD, status_name(result.StatusCode.value))
-            for index, result in zip(nodes, results, strict=True)
-            if not result.StatusCode.is_good()
-        }
+        indices, step = list(nodes), self._wire.item_chunk
+        refused: dict[int, Fault] = {}
+        for start in range(0, len(indices), step):
+            some = indices[start : start + step]
+            request = ua.CreateMonitoredItemsParameters(granted.SubscriptionId, ua.TimestampsToReturn.Both)
+            request.ItemsToCreate = [self._item(index, nodes[index], publishing_ms) for index in some]
+            results = await self._wire.ask(self._set_up_by(), services.create_monitored_items, request)
+            for index, result in zip(some, results, strict=True):
+                if not result.StatusCode.is_good():
+                    refused[index] = (BAD, status_name(result.StatusCode.value))
         if len(refused) == len(nodes):
             del self._subscriptions[granted.SubscriptionId]
-            await wire.ask(deadline, services.delete_subscriptions, [granted.SubscriptionId])
+            await self._wire.ask(self._set_up_by(), services.delete_subscriptions, [granted.SubscriptionId])
         return refused
+
+    def _set_up_by(self) -> float:
+        return self._now() + _SET_UP_S
 
     def _item(self, index: int, node: ua.NodeId, publishing_ms: float) -> ua.MonitoredItemCreateRequest:
         sampling = self._device.sampling_interval

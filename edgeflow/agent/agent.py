@@ -17,7 +17,6 @@ from edgeflow.agent.measures import AgentMeasures
 from edgeflow.agent.tasks import kept_up
 from edgeflow.agent.view import View
 from edgeflow.clock import SystemClock, utc_text
-from edgeflow.devices.binding import implicit_outputs
 from edgeflow.devices.devices import Devices
 from edgeflow.engine.engine import Engine
 from edgeflow.model import Call, Record
@@ -63,9 +62,8 @@ class Agent:
     async def _run(self, stop: asyncio.Event, store: Store, documents: Documents, token: str, started_ns: int) -> None:
         config, clock = self._config, self._clock
         gateway = config.root.gateway
-        bindings = {**config.outputs, **implicit_outputs(config.plant.tags, config.outputs)}
         engine = Engine(
-            {name: binding.plan for name, binding in bindings.items()}, place=gateway.place, on_fault=_say_fault
+            {name: binding.plan for name, binding in config.outputs.items()}, place=gateway.place, on_fault=_say_fault
         )
         columns = TagColumns(config.plant.tags.values())
         uplink: Uplink | None = None
@@ -87,7 +85,7 @@ class Agent:
             alive=lambda: notify("WATCHDOG=1"),
         )
         services = Services(self._services(), conductor.answer, clock)
-        devices = Devices(config.plant, bindings, conductor.block, clock)
+        devices = Devices(config.plant, config.outputs, conductor.block, clock)
         conductor.outputs = devices
         deployments = Deployments(config, engine, store, documents, clock)
         if config.root.central is not None:
@@ -107,7 +105,6 @@ class Agent:
             engine,
             conductor,
             devices,
-            bindings,
             deployments,
             store,
             uplink,

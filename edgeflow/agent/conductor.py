@@ -69,7 +69,7 @@ class Conductor:
         self._unsaved = Commit({}, [], [])
         self._refused = False
         self._waiting: list[asyncio.Event] = []
-        self._sent: dict[tuple[str, str, str], Record] = {}
+        self._sent: dict[tuple[str, str, str, bool], Record] = {}
 
     def block(self, block: Block) -> None:
         """A device has delivered."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from edgeflow import document
-from edgeflow.devices.binding import read_outputs
+from edgeflow.devices.binding import implicit_outputs, read_outputs
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.plan import OutputBinding, Plant
 from edgeflow.document import At, Document, suggestion
@@ -113,6 +113,7 @@ def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) 
     outputs: Mapping[str, OutputBinding] = {}
     if complete:
         outputs = collect(lambda: read_outputs(source, plant.tags), {})
+        outputs = {**outputs, **implicit_outputs(plant.tags, outputs)}
         complete = not problems
     zone = root.gateway.time_zone
     calendars = {name: settings.calendar(zone) for name, settings in root.calendars.items()}

@@ -16,7 +16,7 @@ from edgeflow.clock import Clock, utc_text
 from edgeflow.devices.devices import Devices
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.output import OutputStatus
-from edgeflow.devices.plan import Element, OutputBinding
+from edgeflow.devices.plan import Element
 from edgeflow.engine.engine import Engine
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Record, Request, Scalar
@@ -42,7 +42,6 @@ class View:
         engine: Engine,
         conductor: Conductor,
         devices: Devices,
-        bindings: Mapping[str, OutputBinding],
         deployments: Deployments,
         store: Store,
         uplink: Uplink | None,
@@ -52,13 +51,7 @@ class View:
         metrics: Callable[[], bytes],
     ) -> None:
         self._config, self._engine, self._conductor, self._devices = config, engine, conductor, devices
-        self._bindings, self._deployments, self._store, self._uplink, self._columns = (
-            bindings,
-            deployments,
-            store,
-            uplink,
-            columns,
-        )
+        self._deployments, self._store, self._uplink, self._columns = deployments, store, uplink, columns
         self._clock, self._started_ns, self._metrics = clock, started_ns, metrics
 
     @property
@@ -92,7 +85,7 @@ class View:
             outputs=[
                 self._output(status)
                 for status in devices.outputs
-                if status.name in self._config.outputs or self._engine.requests.held(status.name)
+                if status.name in self._config.root.outputs or self._engine.requests.held(status.name)
             ],
             outbox=self._outbox(),
             central=self._central(),
@@ -206,7 +199,7 @@ class View:
         return views.Written(tag=tag, value=value, at=utc_text(self._clock.now_ns()), until=utc_text(now_ns + lease_ns))
 
     def _driving(self, tag: str) -> tuple[str, str, Element]:
-        for output, binding in self._bindings.items():
+        for output, binding in self._config.outputs.items():
             for name, element in binding.elements.items():
                 if element.tag == tag:
                     return output, name, element

@@ -208,7 +208,9 @@ class WriteWish(Strict):
 
     value: bool | int | float | str = Field(description="What to write, in the tag's unit.")
     lease: Duration = Field(
-        600_000_000_000, description="How long it holds against the flows, as `10 min`; at most `24 h`."
+        default="10 min",
+        validate_default=True,
+        description="How long it holds against the flows, as `10 min`; at most `24 h`.",
     )
     reason: str = Field(min_length=1, max_length=200, description="Why; it is kept with the write.")
 

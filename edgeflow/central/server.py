@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-
-import structlog
 
 from edgeflow import __version__
 from edgeflow.central.api import Api
@@ -27,25 +24,13 @@ from edgeflow.web.routes import build_app, built_pages
 from edgeflow.web.server import Limits, Served, serve
 from edgeflow.web.static import Pages
 
-log = structlog.get_logger(__name__)
-
-
-async def run(settings: Settings, *, ready: Callable[[Served], None] | None = None) -> None:
-    """Serves until it is cancelled; `ready` is called once it listens.
+@asynccontextmanager
+async def started(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Served]:
+    """A running central server for as long as the block lasts.
 
     Raises ConfigError where the address or the certificate cannot be used, StoreError where the
     database cannot.
     """
-    async with started(settings) as served:
-        log.info("central server listens", url=served.url, admin_token=str(settings.state / "admin.token"))
-        if ready is not None:
-            ready(served)
-        await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def started(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Served]:
-    """A running central server for as long as the block lasts."""
     clock = clock or SystemClock()
     token = admin_token(settings.state)
     tls = _tls(settings)

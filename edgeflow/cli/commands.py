@@ -62,7 +62,7 @@ def validate(config: ConfigPath = DEFAULT_CONFIG) -> None:
     plant = found.plant
     print(
         f"{config} is valid: {len(plant.links)} links, {len(plant.devices)} devices, {len(plant.tags)} tags, "
-        f"{len(found.outputs)} outputs, {len(found.flows)} flows"
+        f"{len(found.root.outputs)} outputs, {len(found.flows)} flows"
     )
 
 

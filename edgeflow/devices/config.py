@@ -60,6 +60,12 @@ def _bounds(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _some(tags: dict[str, Any]) -> dict[str, Any]:
+    if not tags:
+        raise ValueError("write at least one tag, for example `state: {...}`")
+    return tags
+
+
 def _factor(factor: float) -> float:
     if factor == 0:
         raise ValueError("a scale of 0 would lose the value; write what the raw value is multiplied by")
@@ -137,13 +143,13 @@ class _Forms:
         self.link = create_model(f"{driver.name} link", __base__=(driver.link, LinkOptions))
         tag = create_model(f"{driver.name} tag", __base__=(driver.point, TagOptions))
         entry = create_model(f"{driver.name} on_connect", __base__=(driver.point, _OnConnect))
-        tags: Any = dict[TagName, tag]
+        tags: Any = Annotated[dict[TagName, tag], AfterValidator(_some)]
         entries: Any = tuple[entry, ...]
         about = "Points and raw values that are written in this order after each connect, before any output."
         self.device = create_model(
             f"{driver.name} device",
             __base__=(driver.device, DeviceOptions),
-            tags=(tags, Field(min_length=1, description="Its tags by name.")),
+            tags=(tags, Field(description="Its tags by name.")),
             on_connect=(entries, Field(default=(), description=about)),
         )
 

@@ -144,10 +144,9 @@ class Connection:
             self.ended.set_result(None)
         self._lost(self.reason, blamed)
 
-    def check(self) -> None:
+    def check(self, now_s: float) -> None:
         """Looks for a request that has outlived its deadline: the driver has broken its promise."""
-        latest = self._time() - GRACE_S
-        if any(deadline < latest for deadline in self._calls.values()):
+        if any(deadline < now_s - GRACE_S for deadline in self._calls.values()):
             self.stats.broken += 1
             log.error("a driver did not end a request by its deadline; its session is abandoned", link=self.link)
             self.fail("the driver did not end a request by its deadline")

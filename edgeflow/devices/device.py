@@ -33,6 +33,9 @@ class Writer(Protocol):
     def lost(self, reason: str) -> None:
         """The session is lost: nobody knows what the outputs show."""
 
+    def alive(self, now_s: float) -> bool:
+        """Whether the engine is alive. Without it no request of ours may feed the device's watchdog."""
+
 
 class Device:
     """A device; hands its blocks to `deliver`, one call each, in order.
@@ -172,17 +175,18 @@ class Device:
         base_s = self._phase * every_s
         slot = (loop.time() - base_s) // every_s
         while True:
-            stats.polls += 1
-            try:
-                column = await connection.ask(self, read, self._timeout_s)
-            except Rejected as error:
-                stats.failed += 1
-                intake.trouble(str(error))
-            except LinkDown:
-                stats.failed += 1
-                raise
-            else:
-                intake.take(column, now_ns())
+            if self.writer is None or self.writer.alive(loop.time()):
+                stats.polls += 1
+                try:
+                    column = await connection.ask(self, read, self._timeout_s)
+                except Rejected as error:
+                    stats.failed += 1
+                    intake.trouble(str(error))
+                except LinkDown:
+                    stats.failed += 1
+                    raise
+                else:
+                    intake.take(column, now_ns())
             self._heard_s = now_s = loop.time()
             slot += 1
             late = (now_s - base_s) / every_s - slot

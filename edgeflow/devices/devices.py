@@ -12,7 +12,7 @@ from edgeflow.clock import Clock
 from edgeflow.devices.connection import Connection
 from edgeflow.devices.device import Device
 from edgeflow.devices.intake import DeviceStatus
-from edgeflow.devices.link import Link, LinkStatus
+from edgeflow.devices.link import TICK_S, Link, LinkStatus
 from edgeflow.devices.output import ElementState, Output, OutputStats, OutputStatus, OutputWriter
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
@@ -97,6 +97,15 @@ class Devices:
         async with asyncio.TaskGroup() as links:
             for link in self._links.values():
                 links.create_task(link.run(), name=f"link {link.plan.name}")
+            links.create_task(self._check(), name="links: silence")
+
+    async def _check(self) -> None:
+        """One look at all links twice a second, instead of a timer for every request."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_S)
+            for link in self._links.values():
+                link.check(loop.time())
 
     def apply(self, decisions: Iterable[Decision]) -> None:
         """Takes over decisions of the arbitration; they are written at once. Also a sign of life."""

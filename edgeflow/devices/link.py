@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 _FIRST_S, _LONGEST_S = 0.5, 5.0
 _CLOSE_S = 2.0
-_TICK_S = 0.5
+TICK_S = 0.5
 STRIKES = 2
 """So many times a device has to lose the link, without an answer of its own, to be blamed alone."""
 
@@ -156,16 +156,19 @@ class Link:
     async def _serve(self, connection: Connection) -> None:
         for client in self._clients:
             connection.spawn(client, client, client.serve(connection))
-        while not connection.ended.done():
-            await asyncio.wait({connection.ended}, timeout=_TICK_S)
-            connection.check()
-            self._look_for_silence(connection)
+        await asyncio.wait({connection.ended})
         if connection.crash is not None:
             raise connection.crash
 
-    def _look_for_silence(self, connection: Connection) -> None:
-        """A silent device costs only itself while others on the link are well; else the whole session is rebuilt."""
-        now_s = asyncio.get_running_loop().time()
+    def check(self, now_s: float) -> None:
+        """Called every `TICK_S`: looks for broken promises and for silence.
+
+        A silent device costs only itself while others on the link are well; else the session is rebuilt.
+        """
+        connection = self.connection
+        if connection is None:
+            return
+        connection.check(now_s)
         for client in self._clients:
             reason = client.silence(now_s)
             if reason and any(other.well for other in self._clients if other is not client):

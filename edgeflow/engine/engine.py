@@ -14,7 +14,7 @@ from edgeflow.engine.snapshot import dump, load
 from edgeflow.engine.step import Step
 from edgeflow.errors import Rejected
 from edgeflow.flow.compile import Plan
-from edgeflow.model import BAD, GOOD, Answer, Block, Call, Message, Quality, Record, Value
+from edgeflow.model import GOOD, Answer, Block, Call, Message, Quality, Record, Value
 from edgeflow.node import Answered, Due, Started
 from edgeflow.outputs.arbitration import Decision, OutputPlan
 
@@ -43,6 +43,7 @@ class Commit:
 class Engine:
     """Runs flows. Synchronous and pure but for measuring its own cost; knows time only from its inputs.
 
+    `latest` keeps the newest record per (flow, node, stream), and the newest final one beside it.
     After every input take `decisions()` and `calls_now`; at every commit tick take `commit()`.
     """
 
@@ -57,7 +58,7 @@ class Engine:
         self.now = 0
         self.flows: dict[str, FlowRun] = {}
         self.requests = Requests(outputs)
-        self.latest: dict[tuple[str, str, str], Record] = {}
+        self.latest: dict[tuple[str, str, str, bool], Record] = {}
         self.records: list[Record] = []
         self.calls_now: list[Call] = []
         self.calls_after_commit: list[Call] = []
@@ -94,7 +95,7 @@ class Engine:
                 quality = faults[i][0] if faults and i in faults else GOOD
                 step.take(Message(values[i], quality, at), port)
             if feed.blocks:
-                worst = BAD if faults and len(faults) == len(values) else GOOD
+                worst = min(q for q, _ in faults.values()) if faults and len(faults) == len(values) else GOOD
                 for step, port in feed.blocks:
                     step.take(Message(block, worst, at), port)
             flow.settle(feed.order)

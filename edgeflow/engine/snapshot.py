@@ -69,8 +69,7 @@ def load(step: Step, saved: bytes) -> str:
         step.quality = max((m.quality for m in step.inputs.values()), default=Quality.GOOD)
         step.timers = {key: Timer(at, run) for key, (at, run) in content.get("timers", {}).items()}
         step.calls = {call: (key, run) for call, (key, run) in content.get("calls", {}).items()}
-    outputs = step.flow.core.requests.outputs
     for output, (pattern, priority, since, lease_end) in content.get("holds", {}).items():
-        if output in outputs:
+        if output in step.drives:
             step.holds[output] = Request(step.owner, output, pattern, priority, since, lease_end)
     return lost

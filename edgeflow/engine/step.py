@@ -39,7 +39,7 @@ class Step:
     """A node of a running flow. It is the `Effects` its own handlers are given."""
 
     __slots__ = (
-        "at", "calls", "changed", "fed", "flow", "holds", "index", "inputs", "kind", "name", "outs", "passes_bad",
+        "at", "calls", "changed", "drives", "fed", "flow", "holds", "index", "inputs", "kind", "name", "outs", "passes_bad",
         "plan", "quality", "saved", "saved_steps", "state", "steps", "timers",
     )  # fmt: skip
 
@@ -50,6 +50,7 @@ class Step:
         self.changed = kind.changed or _nothing
         self.passes_bad = kind.bad == "pass"
         self.fed = frozenset(planned.listens)
+        self.drives = planned.drives
         self.inputs = Inputs()
         self.outs = {port: Out() for port in planned.outputs}
         self.at = self.steps = 0
@@ -140,7 +141,7 @@ class Step:
             stream, key, core.next_version() if version is None else version, self.at, data, begin, end, core.place,
             plan.instance, plan.version, self.quality if quality is None else quality, coverage, status,
         )  # fmt: skip
-        core.latest[plan.instance, self.name, stream] = record
+        core.latest[plan.instance, self.name, stream, status == "final"] = record
         if status != "live":
             core.records.append(record)
 

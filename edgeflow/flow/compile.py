@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,10 @@ from edgeflow.units import converter, quantity, same_dimension
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
-    """A node ready to run: `plan` is what its handlers get; `targets` are (index, port) per output port."""
+    """A node ready to run: `plan` is what its handlers get; `targets` are (index, port) per output port.
+
+    `drives` are the outputs its configuration names.
+    """
 
     name: str
     kind: Node[Any, Any, Any]
@@ -29,6 +32,7 @@ class PlannedNode:
     outputs: Mapping[str, Port]
     targets: Mapping[str, tuple[tuple[int, str], ...]]
     listens: Mapping[str, str]
+    drives: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -182,12 +186,9 @@ class _Compilation:
 
     def _references(self, name: str, config: BaseModel) -> None:
         known = self._known()
-        for key, info in type(config).model_fields.items():
-            extra = info.json_schema_extra
-            kind = extra.get("reference") if isinstance(extra, dict) else None
-            value = getattr(config, key)
-            if isinstance(kind, str) and value is not None and value not in known[kind]:
-                self.wrong(("nodes", name, key), f"there is no {kind} {value!r}{suggestion(str(value), known[kind])}")
+        for kind, key, value in _references(config):
+            if value not in known[kind]:
+                self.wrong(("nodes", name, key), f"there is no {kind} {value!r}{suggestion(value, known[kind])}")
 
     # wires
 
@@ -269,8 +270,19 @@ class _Compilation:
             }
             plan = kind.prepare(config, self.site) if kind.prepare else config
             listens = kind.listens(config) if kind.listens else {}
-            made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens))
+            drives = frozenset(name for kind_, _, name in _references(config) if kind_ == "output")
+            made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens, drives))
         return tuple(made)
+
+
+def _references(config: BaseModel) -> Iterator[tuple[str, str, str]]:
+    """The (kind, field, name) of everything a node's configuration refers to."""
+    for field_name, info in type(config).model_fields.items():
+        extra = info.json_schema_extra
+        kind = extra.get("reference") if isinstance(extra, dict) else None
+        value = getattr(config, field_name)
+        if isinstance(kind, str) and value is not None:
+            yield kind, field_name, str(value)
 
 
 def _unit_clash(source: str, given: str, target: str, wanted: str) -> str:

@@ -22,6 +22,7 @@ from edgeflow.plant.registers import Table, Unit
 UNIT_ID = 1
 _OTHER_UNITS = 0  # pymodbus: the device that answers for every id without one
 _TABLES: dict[int, Table] = {1: "coils", 5: "coils", 15: "coils", 2: "discrete", 4: "inputs"}
+_ALL_ADDRESSES = 65_536
 _START_TRIES, _START_PAUSE_S = 25, 0.2
 
 
@@ -151,14 +152,18 @@ def _device(unit: Unit) -> SimDevice:
 
 
 def _words(addresses: range) -> list[SimData]:
-    return [SimData(addresses.start, count=max(len(addresses), 1), datatype=DataType.REGISTERS)]
+    # A table that does not exist gets every address, so that pymodbus asks `action`, which says so.
+    first, count = (addresses.start, len(addresses)) if addresses else (0, _ALL_ADDRESSES)
+    return [SimData(first, count=count, datatype=DataType.REGISTERS)]
 
 
 def _nobody() -> SimDevice:
     async def action(*_: object) -> ExcCodes:
         return ExcCodes.GATEWAY_NO_RESPONSE
 
-    return SimDevice(_OTHER_UNITS, simdata=[SimData(0, count=65536, datatype=DataType.REGISTERS)], action=action)
+    return SimDevice(
+        _OTHER_UNITS, simdata=[SimData(0, count=_ALL_ADDRESSES, datatype=DataType.REGISTERS)], action=action
+    )
 
 
 def quiet() -> None:

@@ -21,6 +21,7 @@ from asyncua.common.node import Node
 from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 
+APPLICATION = "urn:edgeflow:plant"  # takes index 1, so that the namespace of the filler is 2
 NAMESPACE = "urn:edgeflow:plant:filler"
 ENDPOINT = "opc.tcp://127.0.0.1:{port}/edgeflow/plant/"
 VARIABLES = {
@@ -39,7 +40,7 @@ async def serve(port: int) -> None:
     """Serves until its standard input ends."""
     server = Server()
     await server.init()
-    await server.set_application_uri(NAMESPACE)
+    await server.set_application_uri(APPLICATION)
     server.set_server_name("EdgeFlow simulated filler")
     server.set_endpoint(ENDPOINT.format(port=port))
     server.set_security_policy([ua.SecurityPolicyType.NoSecurity])

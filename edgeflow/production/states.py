@@ -78,6 +78,8 @@ class States:
 
     def read(self, value: Value) -> tuple[str, Category]:
         """The state's name and category; a value that the model does not know is `unknown`."""
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         name = self._name(value)
         for key in (name, str(value)):
             if key in self.overrides:
@@ -87,8 +89,6 @@ class States:
     def _name(self, value: Value) -> str:
         if isinstance(value, bool):
             return "running" if value else "stopped"
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
         if isinstance(value, int):
             return _NAMES.get(self.model, {}).get(value, f"state {value}")
         return str(value).strip().lower()

@@ -23,8 +23,8 @@ from edgeflow.units import duration_text
 
 log = structlog.get_logger(__name__)
 
-LARGEST_RECORD_BYTES = 1 << 20
-BATCH_BYTES = 1 << 20
+LARGEST_RECORD_BYTES = 256 << 10
+BATCH_BYTES = 512 << 10
 
 _SCHEMA = Schema(
     "gateway",
@@ -182,6 +182,7 @@ class Store:
             return
         await self._write(states, rows, pointers, audit)
         self.stats.appended += len(rows)
+        self.stats.dropped += len(records) - len(rows)
         if rows:
             self._rate.add(sum(row.size for row in rows), monotonic_ns())
             self.appended.set()
@@ -241,7 +242,7 @@ class Store:
         return [AuditEntry(*row) for row in rows]
 
     async def pending(self, limit: int, *, after: int | None = None) -> list[Queued]:
-        """Committed records that are not acknowledged, oldest first, at most about a megabyte of them.
+        """Committed records that are not acknowledged, oldest first, at most half a megabyte of them.
 
         Numbers may be missing where a full queue has dropped records.
         """

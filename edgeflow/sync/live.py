@@ -38,13 +38,15 @@ class LiveFeed:
     async def feed(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """Sends everything once and then what changes, until the socket is lost."""
         self._changed = dict.fromkeys(self._latest)
+        self._due.set()
         while True:
             await self._due.wait()
             self._due.clear()
             names = list(self._changed)
             self._changed.clear()
             for start in range(0, len(names), _PER_MESSAGE):
-                records = [encode(self._latest[name]) for name in names[start : start + _PER_MESSAGE]]
+                known = map(self._latest.get, names[start : start + _PER_MESSAGE])
+                records = [encode(record) for record in known if record is not None]
                 await socket.send_frame(b'{"type":"live","records":[%b]}' % b",".join(records), aiohttp.WSMsgType.TEXT)
                 self.sent += len(records)
             await asyncio.sleep(_PACE_S)

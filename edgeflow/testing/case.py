@@ -150,9 +150,9 @@ class Times:
         """UTC ns of `14:00`, `+90 min` or RFC 3339; a time of day is the first one not before `after`."""
         try:
             return self._read(str(text), max(after, self.begin))
-        except ValueError as error:
-            hint = "write a time as 14:00, +90 min or RFC 3339"
-            raise ConfigError([self._source.problem(at, f"{error}; {hint}")]) from None
+        except ValueError:
+            why = f"{text!r} is not a time; write 14:00, +90 min, or RFC 3339 with its offset"
+            raise ConfigError([self._source.problem(at, why)]) from None
 
     def _read(self, text: str, after: int) -> int:
         if text.startswith("+"):

@@ -26,7 +26,8 @@ def differences(expected: Value, given: Value, place: str) -> list[str]:
             return [f"{place}: expected {len(expected)} items, got {len(given)}: {shown(given)}"]
         pairs = zip(expected, given, strict=True)
         return [line for i, (a, b) in enumerate(pairs) for line in differences(a, b, f"{place}[{i}]")]
-    return [] if equals(expected, given) else [f"{place}: expected {expected}, got {shown(given)}"]
+    got = given if isinstance(given, str) else shown(given)
+    return [] if equals(expected, given) else [f"{place}: expected {expected}, got {got}"]
 
 
 _PRINTED = re.compile(r"(~)?\s*(-?\d+(?:\.(\d+))?)(\.\.)?\s*(%)?$")

@@ -52,9 +52,11 @@ class TagColumns:
         self._lay_out(names)
 
     def _lay_out(self, names: list[str]) -> None:
-        start = 0
+        start = offset = 0
+        device = ""
         while start < len(names):
-            device = self.tags[names[start]].device
+            before, device = device, self.tags[names[start]].device
+            offset = offset + CHUNK if device == before else 0
             end = start
             while end < len(names) and end - start < CHUNK and self.tags[names[end]].device == device:
                 end += 1
@@ -67,7 +69,7 @@ class TagColumns:
                 "writable": _items([tag.writable for tag in tags]),
                 "about": _items([tag.about for tag in tags]),
             }
-            chunk = Chunk(f"{device}/{start}", device, start, part, plan)
+            chunk = Chunk(f"{device}/{offset}", device, start, part, plan)
             self.chunks.append(chunk)
             self._chunk_of.extend([chunk] * len(part))
             start = end

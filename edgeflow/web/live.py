@@ -11,6 +11,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from edgeflow.clock import Clock, utc_text
+from edgeflow.web.routes import HttpProblem
 
 FRAME_BYTES = 64 << 10
 BEAT_S = 2.0
@@ -85,7 +86,7 @@ class Hub:
         """Serves one viewer until it leaves, stalls or the server stops."""
         if len(self._viewers) >= self._most:
             self.stats.refused += 1
-            raise web.HTTPServiceUnavailable(text=f"{self._most} viewers are connected; close one of them.")
+            raise HttpProblem(503, "Busy", f"{self._most} viewers are connected; close one of them.")
         socket = web.WebSocketResponse(heartbeat=self._ping_s, compress=False, max_msg_size=1024, timeout=1.0)
         await socket.prepare(request)
         viewer = _Viewer(self._values)

@@ -132,7 +132,11 @@ def build_app(
 
     app.router.add_get("/api/v1/openapi.json", serve_document)
     for route in routes:
-        app.router.add_route(route.method, route.path, _endpoint(route, guard, body_deadline_s))
+        endpoint = _endpoint(route, guard, body_deadline_s)
+        if route.method == "GET":
+            app.router.add_get(route.path, endpoint)
+        else:
+            app.router.add_route(route.method, route.path, endpoint)
     if pages is not None:
         pages.add_to(app)
     return app
@@ -213,11 +217,11 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         response = HttpProblem(405, "Not possible here", f"This address knows {allowed}.").response()
         response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
         return response
-    except web.HTTPServiceUnavailable as error:
-        return HttpProblem(503, "Busy", error.text or "").response()
     except web.HTTPNotFound:
         detail = f"There is nothing at {request.path}; /api/v1/openapi.json lists what there is."
         return HttpProblem(404, "Not found", detail).response()
+    except web.HTTPClientError as error:
+        return HttpProblem(error.status, error.reason, error.text or "").response()
 
 
 def _closing(problem: HttpProblem) -> web.Response:

@@ -68,8 +68,8 @@ class Central:
 
 
 @asynccontextmanager
-async def running(state: Path, port: int = 0) -> AsyncIterator[Central]:
-    settings = Settings(state=state, port=port)
+async def running(state: Path, port: int, hosts: tuple[str, ...]) -> AsyncIterator[Central]:
+    settings = Settings(state=state, port=port, hosts=hosts)
     async with started(settings) as served:
         token = (state / "admin.token").read_text().strip()
         async with CentralClient(served.url, token=token) as client:
@@ -139,8 +139,8 @@ class Hall:
 
     folder: Path
 
-    def central(self, port: int = 0) -> AbstractAsyncContextManager[Central]:
-        return running(self.folder / "central", port)
+    def central(self, port: int = 0, hosts: tuple[str, ...] = ()) -> AbstractAsyncContextManager[Central]:
+        return running(self.folder / "central", port, hosts)
 
     def gateway(self, central: Central, name: str = "line1", *, url: str = "") -> AbstractAsyncContextManager[Edge]:
         return gateway(url or central.url, self.folder / name)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
@@ -116,7 +118,6 @@ async def test_results_come_in_pages_and_go_on_where_the_reader_was(
         (ADDRESS, b'{"protocol":9,"epoch":"%s","seq":1,"records":[{"lost":1}]}' % EPOCH.encode(), 400, "Unknown protocol"),
         (ADDRESS, b'{"protocol":1,"epoch":"%s","seq":1,"records":[]}' % EPOCH.encode(), 422, "The body does not fit"),
         (ADDRESS, b'{"protocol":1,"epoch":"x","seq":0,"records":[{}]}', 422, "The body does not fit"),
-        (ADDRESS, b"x" * 5_000_000, 413, "Too large"),
         ("/api/v1/gateways/other/batches", None, 403, "Another gateway's address"),
     ],
 )
@@ -127,6 +128,16 @@ async def test_a_batch_that_cannot_be_taken_is_answered_clearly(
         await device.ask("POST", path, body=body or batch(hall, 1))
     assert (refusal.value.status, refusal.value.title) == (status, words)
     assert await acknowledged(device, batch(hall, 1)) == 1
+
+
+async def test_an_oversized_batch_is_refused_without_being_read_to_the_end(central: Any, device: CentralClient) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(central.url + ADDRESS, data=io.BytesIO(b"x" * 5_000_000), headers=headers) as response,
+    ):
+        assert response.status == 413
+        assert "larger than this server accepts" in (await response.json(content_type=None))["detail"]
 
 
 async def test_a_wrong_key_is_401_and_a_missing_one_too(hall: Any, central: Any, device: CentralClient) -> None:

@@ -29,9 +29,9 @@ def admin(central: Any) -> str:
     ("change", "place", "words"),
     [
         (("title:", "titel:"), "3:1", "unknown key 'titel'; did you mean 'title'?"),
-        (("good -> report", "god -> report"), "9:5", "there is no node 'god'; did you mean 'good'?"),
-        (("good -> report", "good report"), "9:5", "is not a wire"),
-        (("nodes:", "nodes: ["), "7:", "is not valid YAML"),
+        (("good -> report", "god -> report"), "10:5", "there is no node 'god'; did you mean 'good'?"),
+        (("good -> report", "good report"), "10:5", "is not a wire"),
+        (("nodes:", "nodes: ["), "8:3", "is not valid YAML"),
         (("stream: oee", "stream: .nan"), "1:1", "write a number"),
     ],
 )

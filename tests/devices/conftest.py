@@ -22,7 +22,9 @@ from edgeflow.testing.loop import LoopClock
 class Rig:
     """Devices on fake drivers in virtual time, with all that they delivered: (loop time, block)."""
 
-    def __init__(self, text: str, drivers: Iterable[Driver[Any, Any, Any]], on_block: Callable[[Block], None] | None = None) -> None:
+    def __init__(
+        self, text: str, drivers: Iterable[Driver[Any, Any, Any]], on_block: Callable[[Block], None] | None = None
+    ) -> None:
         document = parse(text)
         by_name = {driver.name: driver for driver in drivers}
         plant = read_links_and_devices(document, by_name.__getitem__, lambda: by_name)

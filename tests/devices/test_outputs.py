@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD
+from edgeflow.outputs.arbitration import Decision
 from edgeflow.testing.loop import in_virtual_time
 from edgeflow.testing.session import Wire
 
@@ -44,6 +46,13 @@ outputs:
   setpoint: {tag: oven/setpoint, on_exit: 20}
 """
 OFF = {0: False, 1: False, 2: False, 3: False, 90: 0, 91: 0}
+
+
+class Stuck(dict[int, Any]):
+    """The output behind address 0 no longer switches."""
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        super().__setitem__(key, False if key == 0 else value)
 
 
 def writes_of_lamp(wire: Wire) -> list[Any]:
@@ -103,7 +112,9 @@ async def test_a_decision_is_written_before_the_reads_that_wait(rig: Any) -> Non
     wire = Wire(OFF)
     wire.delay_s = 0.1
     text = LIGHT + "\n"
-    more = "".join(f"  d{i}: {{link: l, unit: {i + 2}, every: 100 ms, tags: {{a: {{address: 0}}}}}}\n" for i in range(6))
+    more = "".join(
+        f"  d{i}: {{link: l, unit: {i + 2}, every: 100 ms, tags: {{a: {{address: 0}}}}}}\n" for i in range(6)
+    )
     plant = rig(text.replace("outputs:", more + "outputs:"), [wire.driver()])
     async with plant.run():
         await asyncio.sleep(5.05)
@@ -118,7 +129,7 @@ async def test_a_decision_is_written_before_the_reads_that_wait(rig: Any) -> Non
 async def test_a_flood_of_writes_leaves_turns_for_reads(rig: Any) -> None:
     wire = Wire(OFF)
     wire.delay_s = 0.05
-    plant = rig(VALUE + "", [wire.driver()])
+    plant = rig(VALUE, [wire.driver()])
     wire.values[7] = 0
 
     async def flood() -> None:
@@ -145,21 +156,20 @@ async def test_outputs_are_refreshed_before_a_watchdog_fires(rig: Any) -> None:
         await asyncio.sleep(60)
     times = [r.at_s for r in writes_of_lamp(wire)]
     assert 55 <= len(times) <= 61
-    assert max(b - a for a, b in zip(times, times[1:], strict=False)) < 1.1
+    assert max(b - a for a, b in itertools.pairwise(times)) < 1.1
 
 
 @in_virtual_time
-async def test_without_a_living_engine_nothing_is_written_so_that_the_watchdog_fires(rig: Any) -> None:
+async def test_without_a_living_engine_nothing_is_asked_so_that_the_watchdog_fires(rig: Any) -> None:
     wire = Wire(OFF)
     plant = rig(LIGHT, [wire.driver()])
     async with plant.run(engine=False):
         plant.show("lamp", red="flash", amber="off", green="off", blue="off")
         await asyncio.sleep(60)
-        assert writes_of_lamp(wire)[-1].at_s < 5.1
+        assert wire.log[-1].at_s < 5.1, "reading would feed many a watchdog too"
         plant.devices.beat()
         await asyncio.sleep(0.1)
         assert writes_of_lamp(wire)[-1].at_s >= 60
-    assert plant.device("io1").stats.polls > 100, "reading goes on"
 
 
 @in_virtual_time
@@ -200,13 +210,6 @@ async def test_what_is_read_back_differently_is_failed_with_the_reason(rig: Any)
         plant.show("lamp", red="on", amber="off", green="off", blue="off")
         await asyncio.sleep(0.3)
         assert (plant.output("lamp").shown, plant.output("lamp").reason) == ("ok", "")
-        wire.faults = {0: (0, "")}  # type: ignore[dict-item]
-        wire.faults = {}
-
-        class Stuck(dict[int, Any]):
-            def __setitem__(self, key: int, value: Any) -> None:
-                super().__setitem__(key, False if key == 0 else value)
-
         wire.values = Stuck({**wire.values, 0: False})
         await asyncio.sleep(3)
         assert plant.output("lamp").shown == "failed"
@@ -285,8 +288,6 @@ async def test_a_number_is_written_scaled_and_stays_when_nobody_wants_it(rig: An
         await asyncio.sleep(30)
         assert wire.written() == [(7, 1800)], "written once, not refreshed"
         assert plant.output("setpoint").shown == "ok"
-        from edgeflow.outputs.arbitration import Decision
-
         plant.devices.apply([Decision("setpoint", {"value": "off"}, {"value": "nobody"})])
         await asyncio.sleep(2)
         assert wire.written() == [(7, 1800)]

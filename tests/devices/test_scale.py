@@ -28,7 +28,9 @@ def test_factors_and_offsets_differ_per_tag() -> None:
 
 
 def test_whole_numbers_stay_whole_under_a_whole_scale() -> None:
-    values, faults = compile_column([tag(kind="integer", scale=10.0, offset=5.0), tag(kind="integer")])(Column([7, 2**60 + 1]))
+    values, faults = compile_column([tag(kind="integer", scale=10.0, offset=5.0), tag(kind="integer")])(
+        Column([7, 2**60 + 1])
+    )
     assert (values, faults) == ([75, 2**60 + 1], None)
     assert all(type(value) is int for value in values)
 

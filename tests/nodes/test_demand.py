@@ -36,6 +36,13 @@ def test_live_figures_come_at_most_once_a_second(rig: Make) -> None:
     assert len(of(r, "live")) == 6
 
 
+def test_a_meter_read_every_second_give_or_take_is_told_every_time(rig: Make) -> None:
+    r = rig(FLOW, TAGS)
+    for i in range(10):
+        r.feed(i + (i % 2) * 0.02, m__kwh=100 + i)
+    assert len(of(r, "live")) == 10
+
+
 def test_a_lost_meter_is_told_at_once_and_once_a_second(rig: Make) -> None:
     r = rig(FLOW, TAGS)
     r.feed(0, m__kwh=100)

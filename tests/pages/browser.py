@@ -96,7 +96,9 @@ class Page:
         """Waits until the expression is true; fails with what the page shows instead."""
         try:
             async with asyncio.timeout(bound_s):
-                while not await self.run(f"Boolean({script})"):
+                while True:
+                    if await self.run(f"Boolean({script})"):
+                        return
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise AssertionError(f"never came true: {script}\n{await self.text()}\n{self.complaints}") from None
@@ -136,21 +138,24 @@ async def chromium(folder: Path) -> AsyncIterator[Page]:
     )
     try:
         address = await _address(folder / "DevToolsActivePort", process)
-        async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as tasks:
-            async with client.ws_connect(address, max_msg_size=64 << 20) as socket:
-                root = Page(socket, "")
-                listening = tasks.create_task(root.listen())
-                target = await root.send("Target.createTarget", url="about:blank")
-                attached = await root.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-                page = root
-                page._session = attached["sessionId"]
-                for domain in ("Page", "Runtime", "Network", "Log"):
-                    await page.send(f"{domain}.enable")
-                yield page
-                page._session = ""
-                with suppress(RuntimeError, TimeoutError, ConnectionError):
-                    await page.send("Browser.close")
-                listening.cancel()
+        async with (
+            aiohttp.ClientSession() as client,
+            asyncio.TaskGroup() as tasks,
+            client.ws_connect(address, max_msg_size=64 << 20) as socket,
+        ):
+            root = Page(socket, "")
+            listening = tasks.create_task(root.listen())
+            target = await root.send("Target.createTarget", url="about:blank")
+            attached = await root.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+            page = root
+            page._session = attached["sessionId"]
+            for domain in ("Page", "Runtime", "Network", "Log"):
+                await page.send(f"{domain}.enable")
+            yield page
+            page._session = ""
+            with suppress(RuntimeError, TimeoutError, ConnectionError):
+                await page.send("Browser.close")
+            listening.cancel()
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

@@ -49,8 +49,11 @@ async def client(device: ModbusDevice) -> AsyncIterator[AsyncModbusTcpClient]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Looks again and again; the module's own time decides when it comes true."""
     async with asyncio.timeout(10):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.02)
 
 

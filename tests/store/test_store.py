@@ -19,6 +19,14 @@ def record(n: int, **more: object) -> Record:
     return replace(Record("oee", f"press1/{n}", 1, AT, {"n": n}), **more)  # type: ignore[arg-type]
 
 
+async def numbers(store: Store) -> list[int]:
+    """The numbers of everything that is queued."""
+    found: list[int] = []
+    while rows := await store.pending(1000, after=found[-1] if found else 0):
+        found += [queued.seq for queued in rows]
+    return found
+
+
 async def test_states_and_records_of_a_commit_are_there_after_reopening(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "gateway.db")
     await store.commit({("f", "a"): b"1", ("f", "b"): b"2", ("g", "a"): b"3"}, [record(1), record(2)])
@@ -113,7 +121,7 @@ async def test_a_full_queue_drops_the_oldest_provisional_records_and_counts_them
         await store.commit({}, [record(n, data=filler, status="final" if n % 2 else "provisional")])
     status = store.outbox()
     assert status.bytes <= status.limit_bytes == 1_000_000
-    kept = [queued.seq for queued in await store.pending(1000)]
+    kept = await numbers(store)
     assert store.stats.dropped == 100 - len(kept) > 0
     assert [seq for seq in kept if seq % 2] == list(range(1, 101, 2))
     assert max(seq for seq in range(2, 101, 2) if seq not in kept) < min(seq for seq in kept if seq % 2 == 0)
@@ -124,19 +132,27 @@ async def test_final_records_are_dropped_only_when_nothing_else_is_left(tmp_path
     store = await Store.open(tmp_path / "gateway.db", StoreSettings(outbox_mb=1))
     for n in range(1, 151):
         await store.commit({}, [record(n, data={"text": "x" * 10_000})])
-    kept = [queued.seq for queued in await store.pending(1000)]
+    kept = await numbers(store)
     assert kept == list(range(kept[0], 151))
     assert store.stats.dropped == kept[0] - 1 > 40
     assert store.outbox().count == len(kept)
     await store.close()
 
 
-async def test_one_batch_is_at_most_about_a_megabyte(tmp_path: Path) -> None:
+async def test_one_batch_is_at_most_half_a_megabyte(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "gateway.db")
-    await store.commit({}, [record(n, data={"text": "x" * 400_000}) for n in range(5)])
+    await store.commit({}, [record(n, data={"text": "x" * 200_000}) for n in range(5)])
     rows = await store.pending(1000)
     assert [queued.seq for queued in rows] == [1, 2]
     assert [queued.seq for queued in await store.pending(1000, after=2)] == [3, 4]
+    await store.close()
+
+
+async def test_a_record_that_is_too_large_is_dropped_and_the_rest_is_kept(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "gateway.db")
+    await store.commit({}, [record(1), record(2, data={"text": "x" * 300_000}), record(3)])
+    assert [orjson.loads(queued.record)["key"] for queued in await store.pending(10)] == ["press1/1", "press1/3"]
+    assert store.stats.dropped == 1
     await store.close()
 
 

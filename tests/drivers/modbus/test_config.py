@@ -1,7 +1,11 @@
 """What an electrician may write, and what he is told when it is wrong."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+import edgeflow_modbus
 from edgeflow.document import parse
 from edgeflow.errors import ConfigError
 from edgeflow_modbus import DRIVER
@@ -68,3 +72,20 @@ def test_a_wrong_unit_says_the_range():
 
 def test_the_form_of_a_point_speaks_of_registers():
     assert "register" in Point.model_json_schema()["properties"]
+
+
+README = Path(edgeflow_modbus.__file__).with_name("README.md").read_text("utf-8")
+
+
+def test_the_example_of_the_readme_can_be_used():
+    document = parse(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1], "README.md")
+    link = {key: value for key, value in document.data["links"]["press1"].items() if key != "driver"}
+    assert DRIVER.link.model_validate(link).port == 502
+    for name in document.data["devices"]["press1"]["tags"]:
+        document.model(Point, ("devices", "press1", "tags", name))
+
+
+def test_every_setting_is_in_the_tables_of_the_readme():
+    told = set(re.findall(r"`(\w+):?`", README))
+    for model in (DRIVER.link, DRIVER.device, DRIVER.point):
+        assert {field.alias or name for name, field in model.model_fields.items()} <= told

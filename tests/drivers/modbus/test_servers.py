@@ -19,7 +19,7 @@ from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 
 # What the servers hold at the start, worked out by hand: 70000 = 0x00011170, 21.5 = 0x41AC0000 as float32.
-HOLDING = {0: 1234, 10: 0x1170, 11: 0x0001, 20: 0x41AC, 21: 0x0000, 30: 0x0010, 47: 0x8001}
+HOLDING = {0: 1234, 10: 0x1170, 11: 0x0001, 20: 0x41AC, 21: 0x0000, 30: 0x0010, 47: 0x8001, 199: 7}
 KNOWN = (
     (Point(register=0), 1234),
     (Point(register=10, type="uint32", word_order="little"), 70000),
@@ -29,6 +29,7 @@ KNOWN = (
     (Point(discrete=2), True),
     (Point(register=30, bit=4), True),
     (Point(register=30, bit=5), False),
+    (Point(register=199), 7),
 )
 WRITES = (
     (Point(register=40), 4321),
@@ -66,8 +67,9 @@ async def held(client: AsyncModbusTcpClient, i: int) -> object:
 
 @asynccontextmanager
 async def pymodbus_server():
-    registers = [SimData(0, values=[HOLDING.get(a, 0) for a in range(60)], datatype=DataType.REGISTERS)]
-    registers.append(SimData(62, count=138, datatype=DataType.REGISTERS, values=0))
+    words = [HOLDING.get(address, 0) for address in range(200)]
+    registers = [SimData(0, values=words[:31], datatype=DataType.REGISTERS)]
+    registers.append(SimData(32, values=words[32:], datatype=DataType.REGISTERS))
     inputs = [SimData(0, values=[0xFFF9 if a == 5 else 0 for a in range(60)], datatype=DataType.REGISTERS)]
     coils = [SimData(0, values=[a == 3 for a in range(48)], datatype=DataType.BITS)]
     discretes = [SimData(0, values=[a == 2 for a in range(48)], datatype=DataType.BITS)]
@@ -143,7 +145,8 @@ def subject(serve, refused):
     return Subject(DRIVER, rig, can=frozenset({"read", "write"}))
 
 
-PYMODBUS = subject(pymodbus_server, refused=Point(register=60))
+# Both refused points are neighbours of known ones, so that they are asked for in one block.
+PYMODBUS = subject(pymodbus_server, refused=Point(register=31))
 
 
 @pytest.mark.parametrize("check", checks(PYMODBUS), ids=lambda check: check.__name__)

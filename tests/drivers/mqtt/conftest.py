@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 import signal
 import socket
@@ -23,10 +24,10 @@ class Broker:
         self._binary = found
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
-        folder.chmod(0o777)  # started by root, mosquitto goes on as a user of its own
         self._config = folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_dest none", *more]
-        self._config.write_text("\n".join(lines) + "\n")
+        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_dest none"]
+        lines.append(f"user {getpass.getuser()}")  # started by root it would become another, who cannot read `folder`
+        self._config.write_text("\n".join([*lines, *more]) + "\n")
         self.start()
 
     def start(self) -> None:
@@ -79,7 +80,6 @@ def refusing_broker(tmp_path: Path) -> Iterator[Broker]:
         pytest.skip("this mosquitto has no dynamic security plugin")
     rules = tmp_path / "rules.json"
     rules.write_text(_REFUSING)
-    rules.chmod(0o644)
     broker = Broker(tmp_path, f"plugin {plugins[0]}", f"plugin_opt_config_file {rules}")
     yield broker
     broker.kill()

@@ -163,10 +163,9 @@ async def test_devices_with_overlapping_topics_share_one_client_and_one_can_leav
 async def test_a_refused_subscription_is_bad_and_the_others_go_on(refusing_broker: Any) -> None:
     pushed = Pushed()
     points = [Point(topic="secret/x"), Point(topic="oven/temperature")]
-    async with opened(refusing_broker, version="5") as session, speaking(refusing_broker) as oven:
-        async with watching(session, Device(), points, pushed):
-            await oven.publish("oven/temperature", b"180.5", 1)
-            await until(lambda: len(pushed.columns) == 2, "refusal and value are pushed")
+    async with opened(refusing_broker, version="5") as session, watching(session, Device(), points, pushed):
+        await session.write(Device(), [Point(set="oven/temperature")], [180.5], soon())
+        await until(lambda: len(pushed.columns) == 2, "refusal and value are pushed")
     refused, good = pushed.columns[:2]
     assert (refused.points, refused.values) == ((0,), [None])
     assert refused.faults is not None

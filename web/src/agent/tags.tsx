@@ -132,9 +132,9 @@ function SettingForm({ row, given }: { row: Row; given: { value: string; lease: 
       <label>
         <span>Value{row.unit ? ` in ${row.unit}` : ""}</span>
         {row.type === "boolean" ? (
-          <select defaultValue={kept.value === "true" ? "true" : "false"} onChange={(event) => { kept.value = event.currentTarget.value; }}>
-            <option value="true">true</option>
-            <option value="false">false</option>
+          <select onChange={(event) => { kept.value = event.currentTarget.value; }}>
+            <option value="true" selected={kept.value === "true"}>true</option>
+            <option value="false" selected={kept.value !== "true"}>false</option>
           </select>
         ) : (
           <input required inputMode={row.type === "text" ? "text" : "decimal"} defaultValue={kept.value} onInput={(event) => { kept.value = event.currentTarget.value; }} />
@@ -142,8 +142,8 @@ function SettingForm({ row, given }: { row: Row; given: { value: string; lease: 
       </label>
       <label>
         <span>For how long</span>
-        <select defaultValue={kept.lease} onChange={(event) => { kept.lease = event.currentTarget.value; }}>
-          {["1 min", "10 min", "1 h", "8 h"].map((lease) => <option key={lease}>{lease}</option>)}
+        <select onChange={(event) => { kept.lease = event.currentTarget.value; }}>
+          {["1 min", "10 min", "1 h", "8 h"].map((lease) => <option key={lease} selected={lease === kept.lease}>{lease}</option>)}
         </select>
         <small>Until then it goes before what the flows want.</small>
       </label>

@@ -72,12 +72,14 @@ export class Live {
     this.tell();
   }
 
+  /** Waits for the next frame. A socket whose peer is gone takes long to close: go on without it. */
   private listen(): void {
     clearTimeout(this.watch);
-    this.watch = window.setTimeout(() => this.socket?.close(), SILENCE_MS);
     const socket = this.socket;
-    // A socket whose peer is gone takes long to close: go on without waiting for it.
-    if (socket) window.setTimeout(() => socket.readyState === WebSocket.CLOSING && this.lost(socket), SILENCE_MS + 1000);
+    this.watch = window.setTimeout(() => {
+      socket?.close();
+      if (socket) this.lost(socket);
+    }, SILENCE_MS);
   }
 
   private lost(socket: WebSocket): void {
