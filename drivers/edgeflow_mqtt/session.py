@@ -71,12 +71,19 @@ class MqttSession:
         self._where = f"{link.host}:{link.port}"
         self._beat_s = link.keepalive / NS_PER_S / 2
         self._lost = ""
+        self._watched: list[tuple[Device, tuple[Point, ...]]] = []
 
     async def watch(self, device: Device, points: Sequence[Point], push: Push) -> None:
         """Pushes what arrives until cancelled; raises LinkDown when the broker is gone or no longer answers.
 
         Never pushes an empty column: that the broker lives says nothing about the device.
         """
+        asked = (device, tuple(points))
+        if asked in self._watched:
+            # Asked again because the device was silent. What the broker kept would be no sign of life.
+            device = device.model_copy(update={"retained": "ignore"})
+        else:
+            self._watched.append(asked)
         feed = Feed(device, points, push)
         self._feeds.append(feed)
         try:

@@ -22,7 +22,6 @@ from edgeflow.engine.engine import Engine
 from edgeflow.model import Call, Record
 from edgeflow.notify import notify
 from edgeflow.services.http import HttpService
-from edgeflow.services.mqtt import MqttService
 from edgeflow.services.services import Service, Services
 from edgeflow.store.documents import Documents
 from edgeflow.store.store import Store
@@ -143,6 +142,8 @@ class Agent:
     def _services(self) -> dict[str, Service]:
         found: dict[str, Service] = {"http": HttpService()}
         if self._config.root.services.mqtt is not None:
+            from edgeflow.services.mqtt import MqttService  # noqa: PLC0415 - 3 MB that not every gateway needs
+
             found["mqtt"] = MqttService(self._config.root.services.mqtt)
         return found
 

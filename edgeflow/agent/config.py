@@ -21,7 +21,7 @@ from edgeflow.flow.library import find_flow
 from edgeflow.model import Strict, Value
 from edgeflow.node import Kinds, Site
 from edgeflow.production.calendar import CalendarSettings, TimeZone
-from edgeflow.services.mqtt import MqttSettings
+from edgeflow.services.settings import ServiceSettings
 from edgeflow.store.settings import StoreSettings
 from edgeflow.sync.settings import CentralSettings
 
@@ -44,12 +44,6 @@ class HttpSettings(Strict):
     host: str = Field(default="127.0.0.1", description="Address to listen on; loopback until a person opens it.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     hosts: tuple[str, ...] = Field(default=(), description="Names under which people open the pages from elsewhere.")
-
-
-class ServiceSettings(Strict):
-    """What flows may ask of the world outside."""
-
-    mqtt: MqttSettings | None = Field(default=None, description="The broker that `mqtt_publish` publishes to.")
 
 
 class FlowEntry(Strict):

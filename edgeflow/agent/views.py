@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from edgeflow.model import Strict
+from edgeflow.model import Strict, Told
 from edgeflow.units import Duration
 
 Time = str
@@ -15,7 +15,7 @@ Time = str
 QualityWord = Literal["good", "uncertain", "bad"]
 
 
-class Gateway(BaseModel):
+class Gateway(Told):
     """The agent itself."""
 
     name: str = Field(description="The gateway's name.")
@@ -31,7 +31,7 @@ class Gateway(BaseModel):
     andon_controls: bool = Field(True, description="Whether calls can be raised and acknowledged on the pages.")
 
 
-class Device(BaseModel):
+class Device(Told):
     """One machine behind a link."""
 
     name: str = Field(description="The device's name.")
@@ -53,7 +53,7 @@ class Device(BaseModel):
     bad_tags: int = Field(0, description="How many of them are not good now.")
 
 
-class Flow(BaseModel):
+class Flow(Told):
     """One flow as it runs here."""
 
     name: str = Field(description="The name of this instance.")
@@ -70,7 +70,7 @@ class Flow(BaseModel):
     us_per_tick: float | None = Field(None, description="Mean computing time of a tick in microseconds.")
 
 
-class Element(BaseModel):
+class Element(Told):
     """One element of an output, as a lamp's red."""
 
     level: bool | int | float | str | None = Field(
@@ -79,7 +79,7 @@ class Element(BaseModel):
     winner: str = Field("nobody", description="Whose request this level comes from.")
 
 
-class HeldRequest(BaseModel):
+class HeldRequest(Told):
     """One request that an output has."""
 
     owner: str = Field(description="Who made it.")
@@ -89,7 +89,7 @@ class HeldRequest(BaseModel):
     until: Time | None = Field(None, description="When its lease ends.")
 
 
-class Output(BaseModel):
+class Output(Told):
     """One output under arbitration."""
 
     name: str = Field(description="The output's name.")
@@ -101,7 +101,7 @@ class Output(BaseModel):
     requests: list[HeldRequest] = Field(default_factory=list, description="All requests, the strongest first.")
 
 
-class Outbox(BaseModel):
+class Outbox(Told):
     """The queue of results for the central server."""
 
     records: int = Field(description="Results waiting.")
@@ -113,7 +113,7 @@ class Outbox(BaseModel):
     dropped: int = Field(0, description="Results lost because the queue was full.")
 
 
-class Central(BaseModel):
+class Central(Told):
     """The connection to the central server."""
 
     url: str | None = Field(None, description="Its address; null where none is configured.")
@@ -123,7 +123,7 @@ class Central(BaseModel):
     last_error: str = Field("", description="What went wrong last, in plain words.")
 
 
-class Status(BaseModel):
+class Status(Told):
     """Everything that the status page shows but tags and results."""
 
     gateway: Gateway = Field(description="The agent itself.")
@@ -134,19 +134,19 @@ class Status(BaseModel):
     central: Central = Field(description="The connection to the central server.")
 
 
-class Flows(BaseModel):
+class Flows(Told):
     """The flows of this gateway."""
 
     flows: list[Flow] = Field(description="The flows.")
 
 
-class Outputs(BaseModel):
+class Outputs(Told):
     """The outputs of this gateway."""
 
     outputs: list[Output] = Field(description="The outputs.")
 
 
-class Result(BaseModel):
+class Result(Told):
     """The newest result of one stream and key."""
 
     stream: str = Field(description="The kind of result: `oee`, `stop`, `energy`, `andon`, ...")
@@ -162,13 +162,13 @@ class Result(BaseModel):
     data: dict[str, Any] = Field(description="The result itself.")
 
 
-class Results(BaseModel):
+class Results(Told):
     """The newest results."""
 
     results: list[Result] = Field(description="One per stream and key.")
 
 
-class TagTable(BaseModel):
+class TagTable(Told):
     """Tags as columns of equal length."""
 
     names: list[str] = Field(description="`device/name`.")
@@ -190,7 +190,7 @@ class TagQuery(Strict):
     device: str | None = Field(None, description="Only the tags of this device.")
 
 
-class TagNow(BaseModel):
+class TagNow(Told):
     """One tag."""
 
     name: str = Field(description="`device/name`.")
@@ -215,7 +215,7 @@ class WriteWish(Strict):
     reason: str = Field(min_length=1, max_length=200, description="Why; it is kept with the write.")
 
 
-class Written(BaseModel):
+class Written(Told):
     """A manual write that was done."""
 
     tag: str = Field(description="The tag.")
@@ -231,7 +231,7 @@ class Press(Strict):
     note: str = Field("", max_length=200, description="What the person adds.")
 
 
-class Health(BaseModel):
+class Health(Told):
     """Whether the agent lives, or is ready."""
 
     ok: bool = Field(description="Whether it is.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -28,7 +28,7 @@ from edgeflow.central.views import (
     WaitQuery,
 )
 from edgeflow.clock import Clock, utc_text
-from edgeflow.store.database import Database
+from edgeflow.store.database import Database, StoreError
 from edgeflow.sync.protocol import (
     PROTOCOL,
     Acknowledged,
@@ -48,6 +48,8 @@ from edgeflow.sync.protocol import (
 from edgeflow.web.routes import HttpProblem, Needs, Prepared, Request, Route, Routes
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 _ROOT = "/api/v1/gateways/{gateway}"
 _SEND_S = 2.0
@@ -112,7 +114,7 @@ class Api:
 
     async def enrol(self, request: Request[Enrolment, None]) -> Enrolled:
         _speaks(request.body.protocol)
-        gateway = await self._fleet.enrol(request.body)
+        gateway = await _kept(self._fleet.enrol(request.body))
         self._board.gateway(gateway)
         log.info("gateway enrolled", gateway=gateway.id)
         return Enrolled(gateway=gateway.id)
@@ -120,7 +122,7 @@ class Api:
     async def take(self, request: Request[Batch, None]) -> BaseModel | web.Response:
         gateway = self._asking(request)
         _speaks(request.body.protocol)
-        taken, fresh = await self._archive.take(gateway.id, request.body)
+        taken, fresh = await _kept(self._archive.take(gateway.id, request.body))
         if taken.gap:
             return _gap(request.body.seq, taken.last_seq + 1)
         gateway.seen_ns = self._clock.now_ns()
@@ -138,7 +140,7 @@ class Api:
 
     async def report(self, request: Request[Reported, None]) -> None:
         gateway = self._asking(request)
-        await self._fleet.report(gateway, request.body)
+        await _kept(self._fleet.report(gateway, request.body))
         self._board.gateway(gateway)
 
     async def attend(self, request: Request[None, None]) -> web.WebSocketResponse:
@@ -185,7 +187,7 @@ class Api:
 
     async def push(self, request: Request[FlowPush, None]) -> Pushed:
         gateway = self._fleet.get(request.path["gateway"])
-        pushed = await self._fleet.push(gateway, request.path["target"], request.body, request.who)
+        pushed = await _kept(self._fleet.push(gateway, request.path["target"], request.body, request.who))
         log.info("flow pushed", gateway=gateway.id, flow=pushed.flow, version=pushed.version, revision=pushed.revision)
         self._board.gateway(gateway)
         for socket in list(gateway.sockets):
@@ -248,7 +250,7 @@ class Api:
         return Health(status="ok", version=__version__)
 
     async def ready(self, _: Request[None, None]) -> Health:
-        await self._database.query(lambda c: c.execute("SELECT 1 FROM gateway LIMIT 1").fetchone())
+        await _kept(self._database.query(lambda c: c.execute("SELECT 1 FROM gateway LIMIT 1").fetchone()))
         return Health(status="ok", version=__version__)
 
     async def scrape(self, _: Request[None, None]) -> Prepared:
@@ -259,6 +261,14 @@ class Api:
         if request.who != request.path["gateway"]:
             raise HttpProblem(403, "Another gateway's address", f"This key belongs to the gateway {request.who!r}.")
         return self._fleet.get(request.who)
+
+
+async def _kept(work: Awaitable[T]) -> T:
+    """The outcome of work on the database; 503 where the disk is full or the file damaged."""
+    try:
+        return await work
+    except StoreError as error:
+        raise HttpProblem(503, "The database cannot be used", str(error)) from error
 
 
 def _settled(flow: FlowProgress) -> bool:

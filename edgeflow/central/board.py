@@ -21,7 +21,7 @@ class Board:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self._results: dict[str, None] = {}
+        self._results: dict[str, int] = {}
 
     def gateway(self, gateway: Gateway) -> None:
         """Shows how a gateway stands."""
@@ -35,8 +35,10 @@ class Board:
     def result(self, gateway: str, record: WireRecord) -> None:
         """Shows a result, in place of its lower versions."""
         key = f"result/{gateway}/{record.stream}/{record.key}"
+        if self._results.get(key, 0) > record.version:
+            return
         self._results.pop(key, None)
-        self._results[key] = None
+        self._results[key] = record.version
         self.hub.publish(key, _json(record))
         if len(self._results) > _MOST_RESULTS:
             oldest = next(iter(self._results))

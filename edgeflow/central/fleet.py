@@ -18,9 +18,11 @@ from edgeflow.central.structure import checked
 from edgeflow.central.views import Token
 from edgeflow.clock import Clock, utc_text
 from edgeflow.document import canonical
+from edgeflow.errors import Rejected
 from edgeflow.store.database import Database
 from edgeflow.store.wire import WireRecord
 from edgeflow.sync.protocol import (
+    NAME_PATTERN,
     About,
     Desired,
     DesiredFlow,
@@ -72,6 +74,8 @@ class Gateway:
 
 async def issue_token(database: Database, gateway: str, clock: Clock, life_ns: int) -> Token:
     """Makes a one-time token with which a gateway enrols under this id, new or in place of the one before."""
+    if not re.fullmatch(NAME_PATTERN, gateway):
+        raise Rejected(f"{gateway!r} cannot be a gateway's name; use letters, digits, `.`, `_` and `-`, at most 64")
     token, now_ns = secrets.token_urlsafe(32), clock.now_ns()
     expires = now_ns + life_ns
 
@@ -143,7 +147,8 @@ class Fleet:
                 )
             gateway, expires, used_by = row
             if used_by is not None:
-                if hmac.compare_digest(used_by, key_hash):
+                current = connection.execute("SELECT key_hash FROM gateway WHERE id = ?", (gateway,)).fetchone()
+                if hmac.compare_digest(used_by, key_hash) and current == (key_hash,):
                     return str(gateway)
                 raise HttpProblem(
                     403, "Used token", "This token was used already; make another with `edgeflow central token NAME`."
@@ -244,7 +249,7 @@ def meant(target: str, flow: str, wishes: Sequence[DesiredFlow], gateway: Gatewa
     running = sorted(instance for instance, name in known.items() if name == target)
     if running:
         return running
-    if _INSTANCE.match(target):
+    if _INSTANCE.fullmatch(target):
         return [target]
     instances = ", ".join(sorted(known)) or "none"
     raise HttpProblem(

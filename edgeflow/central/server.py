@@ -24,6 +24,7 @@ from edgeflow.web.routes import build_app, built_pages
 from edgeflow.web.server import Limits, Served, serve
 from edgeflow.web.static import Pages
 
+
 @asynccontextmanager
 async def started(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Served]:
     """A running central server for as long as the block lasts.

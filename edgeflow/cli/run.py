@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
+import sys
 from pathlib import Path
-
-from edgeflow.agent import config as agent_config
-from edgeflow.cli.process import serve, set_up_logs, state_dir
-from edgeflow.node import installed
 
 
 def run(arguments: list[str]) -> None:
     """Reads the configuration and runs the agent until SIGTERM or SIGINT."""
+    gc.disable()  # nothing that is loaded at the start becomes garbage
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # structlog would load it: 7 MB for colours
+    from edgeflow.agent import config as agent_config  # noqa: PLC0415 - after the line above
+    from edgeflow.cli.process import serve, set_up_logs, state_dir  # noqa: PLC0415
+    from edgeflow.node import installed  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(prog="edgeflow run", description="Run the gateway agent.")
     parser.add_argument("config", nargs="?", default="/etc/edgeflow/gateway.yaml", type=Path, help="configuration file")
     parser.add_argument("--state", help="folder for state (default: $EDGEFLOW_STATE or /var/lib/edgeflow)")
@@ -22,6 +26,9 @@ def run(arguments: list[str]) -> None:
     set_up_logs(debug=given.debug)
     config = agent_config.load(given.config, installed())
     from edgeflow.agent.agent import Agent  # noqa: PLC0415 - a bad configuration is told before the rest is loaded
+
+    gc.freeze()
+    gc.enable()
 
     async def main(stop: asyncio.Event) -> None:
         await Agent(config, state_dir(given.state)).run(stop)

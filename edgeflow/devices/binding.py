@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, RootModel, model_validator
 
-from edgeflow.devices.config import NAME_HINT, TagName, is_path, section
+from edgeflow.devices.config import NAME_HINT, Given, TagName, is_path, section
 from edgeflow.devices.plan import Element, OutputBinding
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
@@ -17,8 +17,6 @@ from edgeflow.units import Duration
 
 M = TypeVar("M", bound=BaseModel)
 Level = Literal["off", "on", "flash", "flash_fast"]
-Given = bool | int | float | str
-"""A value as a configuration gives it."""
 
 VALUE = "value"
 _S = 1_000_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
 
@@ -54,10 +54,21 @@ def _pace(every_ns: int) -> int:
     return every_ns
 
 
-def _bounds(pair: tuple[float, float]) -> tuple[float, float]:
-    if not pair[0] < pair[1]:
-        raise ValueError(f"{pair[0]:g} is not below {pair[1]:g}; write [lowest, highest]")
+def _bounds(pair: Any) -> Any:
+    numbers = isinstance(pair, list | tuple) and all(isinstance(n, int | float) for n in pair)
+    if not numbers or len(pair) != 2 or not pair[0] < pair[1]:
+        raise ValueError(f"{shown(pair)} is not a range; write [lowest, highest], for example [0, 100]")
     return pair
+
+
+def _never(value: Any) -> Any:
+    return "0 s" if value == "never" else value
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{shown(value)} is not a value; write a number, a text, true or false")
+    return value
 
 
 def _some(tags: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +86,10 @@ def _factor(factor: float) -> float:
 TagName = Annotated[str, AfterValidator(_path)]
 """One or more names with `/` between them."""
 Every = Annotated[Duration, AfterValidator(_pace)]
+Silence = Annotated[Duration, BeforeValidator(_never)]
+"""A duration, or `never`, which is 0."""
+Given = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["boolean", "number", "string"]})]
+"""A value as a configuration gives it."""
 
 
 class CounterOptions(Strict):
@@ -94,7 +109,7 @@ class TagOptions(Strict):
         default=1.0, description="The raw value is multiplied by this."
     )
     offset: float = Field(default=0.0, allow_inf_nan=False, description="Added after scaling, in the tag's unit.")
-    range: Annotated[tuple[float, float], AfterValidator(_bounds)] | None = Field(
+    range: Annotated[tuple[float, float] | None, BeforeValidator(_bounds)] = Field(
         default=None, description="[lowest, highest] plausible value after scaling; what lies outside is BAD."
     )
     map: str | None = Field(default=None, description="The name of its value map, as packml. The value stays a number.")
@@ -120,7 +135,7 @@ class DeviceOptions(Strict):
     link: str = Field(description="The link it is behind: a name under `links`.")
     every: Every = Field(default=_S, description="How often it is read, or where it pushes: how often it speaks.")
     timeout: Every = Field(default=_S, description="How long one request may take.")
-    silence: Duration | Literal["never"] | None = Field(
+    silence: Silence | None = Field(
         default=None,
         description="Without a good value for this long its tags are BAD; `never` where it may be silent for ever. "
         "Default: 4 s, or more where it is read less often.",
@@ -129,7 +144,7 @@ class DeviceOptions(Strict):
 
 
 class _OnConnect(Strict):
-    value: bool | int | float | str = Field(description="The raw value to write.")
+    value: Given = Field(description="The raw value to write.")
 
 
 class _Forms:
@@ -293,7 +308,7 @@ class _Reading:
         )
 
 
-def _silence(given: int | Literal["never"] | None, every_ns: int, timeout_ns: int) -> int | None:
-    if given == "never":
-        return None
-    return given or max(_SILENCE_NS, 2 * every_ns + timeout_ns)
+def _silence(given: int | None, every_ns: int, timeout_ns: int) -> int | None:
+    if given is None:
+        return max(_SILENCE_NS, 2 * every_ns + timeout_ns)
+    return given or None

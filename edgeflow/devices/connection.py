@@ -7,13 +7,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
-
 from edgeflow.devices.arbiter import Arbiter
 from edgeflow.errors import LinkDown, Rejected
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
 
 GRACE_S = 0.5
 """How long after its deadline a request may still end before the driver counts as broken."""
@@ -35,17 +32,24 @@ class Connection:
     """A session with its arbiter and the tasks that use it.
 
     `lost(reason, blamed)` is called once, at once, when the session is of no more use: `blamed` is who
-    made the request that found out, where there was one.
+    made the request that found out, where there was one. `broken(reason, error)` is called when a driver
+    fails against its contract.
     """
 
     def __init__(
-        self, link: str, session: Any, serial: bool, stats: LinkStats, lost: Callable[[str, Any], None]
+        self,
+        link: str,
+        session: Any,
+        serial: bool,
+        stats: LinkStats,
+        lost: Callable[[str, Any], None],
+        broken: Callable[[str, Exception | None], None],
     ) -> None:
         self.link, self.session, self.stats = link, session, stats
         self.reason = ""
         self.crash: BaseException | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lost = lost
+        self._lost, self._broken = lost, broken
         self._arbiter = Arbiter() if serial else None
         self._time = asyncio.get_running_loop().time
         self._calls: dict[object, float] = {}
@@ -107,9 +111,9 @@ class Connection:
             raise self._contained(error) from error
 
     def _contained(self, error: Exception) -> LinkDown:
-        self.stats.broken += 1
-        log.error("a driver failed unexpectedly; its session is restarted", link=self.link, exc_info=error)
-        return LinkDown(f"the driver failed: {type(error).__name__}: {error}")
+        reason = f"the driver failed: {type(error).__name__}: {error}"
+        self._broken(reason, error)
+        return LinkDown(reason)
 
     def spawn(self, client: object, who: object, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Runs something on this session; it ends with it. `who` is the name under which it asks.
@@ -147,9 +151,9 @@ class Connection:
     def check(self, now_s: float) -> None:
         """Looks for a request that has outlived its deadline: the driver has broken its promise."""
         if any(deadline < now_s - GRACE_S for deadline in self._calls.values()):
-            self.stats.broken += 1
-            log.error("a driver did not end a request by its deadline; its session is abandoned", link=self.link)
-            self.fail("the driver did not end a request by its deadline")
+            reason = "the driver did not end a request by its deadline"
+            self._broken(reason, None)
+            self.fail(reason)
 
     async def end(self, close: Callable[[], Awaitable[None]]) -> None:
         """Ends every task, then the session, in bounded time. Requests in flight end with the session.

@@ -85,7 +85,7 @@ class Link:
         self.connection: Connection | None = None
         self.reason = "not yet connected"
         self._clients, self._clock = clients, clock
-        self._backoff = Backoff()
+        self._backoff, self._said = Backoff(), ""
         self._state: Literal["good", "bad", "connecting"] = "connecting"
         self._since_ns = clock.now_ns()
 
@@ -131,7 +131,9 @@ class Link:
                 self._lost(holder.result() if holder.done() else "it could not be opened in time", None)
                 return
             self.stats.opened += 1
-            connection = Connection(self.plan.name, opened.result(), self.plan.driver.serial, self.stats, self._lost)
+            connection = Connection(
+                self.plan.name, opened.result(), self.plan.driver.serial, self.stats, self._lost, self._broken
+            )
             self.connection = connection
             await self._serve(connection)
         finally:
@@ -147,10 +149,10 @@ class Link:
                 await closing.wait()
         except (LinkDown, Rejected) as error:
             return str(error)
-        except Exception as error:  # the quarantine of a driver that fails to open or close
-            self.stats.broken += 1
-            log.error("a driver failed unexpectedly", link=self.plan.name, exc_info=error)
-            return f"the driver failed: {type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  # the quarantine of a driver that fails to open or close
+            reason = f"the driver failed: {type(error).__name__}: {error}"
+            self._broken(reason, error)
+            return reason
         return ""
 
     async def _serve(self, connection: Connection) -> None:
@@ -175,6 +177,13 @@ class Link:
                 client.restart(reason)
             elif reason:
                 connection.fail(reason, client)
+
+    def _broken(self, reason: str, error: Exception | None) -> None:
+        """A driver failed against its contract; its session is restarted. Said once, as long as it is the same."""
+        self.stats.broken += 1
+        if reason != self._said:
+            self._said = reason
+            log.error("driver failed", link=self.plan.name, reason=reason, exc_info=error)
 
     def _lost(self, reason: str, blamed: Any) -> None:
         """Every device of the link is BAD at once, unless one alone is to blame and the others answer."""

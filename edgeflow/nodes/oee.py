@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgeflow.clock import utc_text
-from edgeflow.model import BAD, GOOD, UNCERTAIN, Message, Scalar
+from edgeflow.model import BAD, GOOD, UNCERTAIN, Message, Quality, Scalar
 from edgeflow.node import CalendarField, Due, Effects, Inputs, Node, Port, Settings, Site, Started
 from edgeflow.production.calendar import three_shifts
 from edgeflow.production.counter import Counter, CounterSettings
@@ -112,6 +112,8 @@ def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
     pieces = _count(plan, state, fresh, do.at)
     if any(message.quality != BAD for message in fresh.values()):
         books.hear(do.at)
+    if books.sheet and any(message.quality == UNCERTAIN for message in fresh.values()):
+        books.sheet.uncertain = True
     _read_state(plan, state, fresh, pieces)
     _read_plan(plan, state, fresh.get("plan"))
     _turn(plan, state, pieces, do)
@@ -329,8 +331,8 @@ def _set_timers(plan: Plan, state: State, do: Effects) -> None:
         do.wake(state.stale_timer, "stale")
 
 
-def _quality(sheet: Sheet) -> Any:
-    return UNCERTAIN if sheet.buckets["unknown"] else GOOD
+def _quality(sheet: Sheet) -> Quality:
+    return UNCERTAIN if sheet.buckets["unknown"] or sheet.uncertain else GOOD
 
 
 def _doubtful(inputs: Inputs) -> bool:
@@ -348,8 +350,8 @@ def _number(value: object) -> bool:
 NODE = Node(
     kind="oee",
     about="Reckons OEE by shift from a machine's state and counters, under a named policy. Time in which the state is "
-    "BAD or silent is unknown: neither up nor down. A BAD counter is passed over; its next good reading carries the "
-    "difference.",
+    "BAD or silent is unknown, neither up nor down, and the result UNCERTAIN. A BAD counter is passed over; its next "
+    "good reading carries the difference.",
     config=Config,
     prepare=prepare,
     state=State,

@@ -11,6 +11,8 @@ from random import Random
 from typing import cast
 
 from pymodbus.constants import ExcCodes
+from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.register_message import WriteSingleRegisterRequest, WriteSingleRegisterResponse
 from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
@@ -113,6 +115,13 @@ class _Connection(ServerRequestHandler):
         super().callback_connected()
         if self.server.hung:
             _pause(self.transport, hung=True)
+
+    def server_send(self, pdu: ModbusPDU, addr: tuple[str, int] | None) -> None:
+        """Echoes function 6 as it came (Modbus specification 6.6); pymodbus answers what a register reads as."""
+        asked = self.last_pdu
+        if isinstance(pdu, WriteSingleRegisterResponse) and isinstance(asked, WriteSingleRegisterRequest):
+            pdu.registers = asked.registers
+        super().server_send(pdu, addr)  # type: ignore[no-untyped-call]
 
 
 def _pause(transport: asyncio.BaseTransport | None, *, hung: bool) -> None:

@@ -28,6 +28,7 @@ from edgeflow.plant.registers import IoUnit, MeterUnit, PressUnit
 log = structlog.get_logger(__name__)
 
 _NETWORK: frozenset[Fault] = frozenset(("hang", "drop", "restart", "garble"))
+_CANCEL_AGAIN_S = 0.5
 _COUNTING: frozenset[Fault] = _NETWORK | {"reset_counter"}
 
 
@@ -119,8 +120,16 @@ async def plant(settings: Settings) -> AsyncIterator[Plant]:
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(run) for run in (filler.run(), oven.run(), *map(faults.run, faults.devices))]
             yield Plant(addresses, {**ports, "mqtt": mqtt_port}, factory, faults)
-            for task in running:
-                task.cancel()
+            await _end(running)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancels until it is heard: before Python 3.12 `asyncio.wait_for`, which aiomqtt uses, can swallow one."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
 
 
 async def run(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
@@ -111,10 +112,10 @@ class CalendarSettings(Strict):
     @model_validator(mode="after")
     def _shifts_are_told_apart(self) -> Self:
         names = {shift.name for shift in self.shifts}
-        for date_, wanted in self.exceptions.items():
+        for day_, wanted in self.exceptions.items():
             if unknown := sorted(set(wanted) - names):
                 known = ", ".join(sorted(names))
-                raise ValueError(f"exceptions name the shift {unknown[0]!r} on {date_}; known are {known}")
+                raise ValueError(f"exceptions name the shift {unknown[0]!r} on {day_}; known are {known}")
         taken = sorted(
             (WEEKDAYS.index(day) * _DAY_MIN + shift.begin, shift.minutes, shift.name, day)
             for shift in self.shifts
@@ -127,6 +128,12 @@ class CalendarSettings(Strict):
                 raise ValueError(f"the shifts {name!r} and {other!r} overlap after {day}")
             if any(s[2] == name and s[3] == day for s in taken[:i]):
                 raise ValueError(f"two shifts named {name!r} begin on the same day; give them different names")
+        plain = self.calendar("UTC")
+        for day_ in self.exceptions:
+            around = [shift for i in (-1, 0, 1) for shift in plain.shifts_of(day_ + timedelta(days=i))]
+            for one, next_one in pairwise(around):
+                if one.end_ns > next_one.begin_ns:
+                    raise ValueError(f"the shifts {one.name!r} and {next_one.name!r} overlap around {day_}")
         return self
 
     def calendar(self, time_zone: str = "UTC") -> Calendar:
@@ -212,9 +219,10 @@ class Calendar:
         """The shifts that begin on the local day before `utc_ns` and the days after, in order."""
         today = self._local(utc_ns).date()
         for i in range(-1, days):
-            yield from self._shifts_of(today + timedelta(days=i))
+            yield from self.shifts_of(today + timedelta(days=i))
 
-    def _shifts_of(self, day: date) -> Iterator[Shift]:
+    def shifts_of(self, day: date) -> Iterator[Shift]:
+        """The shifts that begin on a local day, in order."""
         allowed = self._allowed(day)
         for shift in sorted(allowed, key=lambda s: s.begin):
             begin, end = self._span(day, shift.begin, shift.minutes)
@@ -223,12 +231,12 @@ class Calendar:
                 yield Shift(shift.name, day.isoformat(), begin, end, tuple(b for b in breaks if b[0] < b[1]))
 
     def _allowed(self, day: date) -> Sequence[ShiftSettings]:
+        usual = [shift for shift in self.shifts if WEEKDAYS[day.weekday()] in shift.days]
         for exception, names in self.exceptions:
-            if exception == day:
-                return [shift for shift in self.shifts if shift.name in names]
-        if day in self.holidays:
-            return []
-        return [shift for shift in self.shifts if WEEKDAYS[day.weekday()] in shift.days]
+            if exception == day:  # of two shifts of one name the one of this weekday is meant
+                by_name = {shift.name: shift for shift in (*reversed(self.shifts), *usual)}
+                return [by_name[name] for name in dict.fromkeys(names)]
+        return [] if day in self.holidays else usual
 
     def _break(self, day: date, shift: ShiftSettings, pause: BreakSettings) -> tuple[int, int]:
         after = (pause.begin - shift.begin) % _DAY_MIN

@@ -53,12 +53,13 @@ class Tally:
 
 @dataclass(slots=True)
 class Sheet:
-    """What is booked to one shift."""
+    """What is booked to one shift. `heard`: somebody was there; `uncertain`: some of what was heard was UNCERTAIN."""
 
     shift: Shift
     buckets: dict[Bucket, int] = field(default_factory=lambda: dict.fromkeys(BUCKETS, 0))
     tallies: dict[str, Tally] = field(default_factory=dict)
     heard: bool = False
+    uncertain: bool = False
     flags: list[str] = field(default_factory=list)
 
     @property
@@ -72,7 +73,7 @@ class Sheet:
 
     def copy(self) -> Sheet:
         tallies = {name: replace(tally) for name, tally in self.tallies.items()}
-        return Sheet(self.shift, dict(self.buckets), tallies, self.heard, list(self.flags))
+        return Sheet(self.shift, dict(self.buckets), tallies, self.heard, self.uncertain, list(self.flags))
 
 
 @dataclass(slots=True)

@@ -8,23 +8,13 @@ import socket
 import aiomqtt
 import orjson
 import structlog
-from pydantic import Field
 
 from edgeflow.errors import LinkDown, Rejected
-from edgeflow.model import Call, Strict, Value
-from edgeflow.units import NS_PER_S, Duration
+from edgeflow.model import Call, Value
+from edgeflow.services.settings import MqttSettings
+from edgeflow.units import NS_PER_S
 
 log = structlog.get_logger()
-
-
-class MqttSettings(Strict):
-    """The broker that flows publish to."""
-
-    host: str = Field(description="The broker's name or address.")
-    port: int = Field(default=1883, ge=1, le=65535, description="The broker's port.")
-    client_id: str | None = Field(default=None, description="The MQTT client id; made from the host name by default.")
-    in_flight: int = Field(default=20, ge=1, le=1000, description="How many publishes may await their receipt.")
-    timeout: Duration = Field(default=5 * NS_PER_S, description="How long a publish may take.")
 
 
 def payload(value: Value) -> bytes | str:

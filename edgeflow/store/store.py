@@ -159,9 +159,11 @@ class Store:
 
     async def close(self) -> None:
         """Removes what was acknowledged, and closes the file."""
-        if self._settled:
-            await self._write({}, (), (), ())
-        await self._database.close()
+        try:
+            if self._settled:
+                await self._write({}, (), (), ())
+        finally:
+            await self._database.close()
 
     async def commit(
         self,

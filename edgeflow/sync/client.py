@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -151,7 +152,9 @@ class _plain_words:  # noqa: N801 - reads as a verb phrase in a with statement
         if isinstance(error, aiohttp.ClientConnectorDNSError):
             return f"the name of {self._where} is not known here; check the address and the name server"
         if isinstance(error, aiohttp.ClientConnectorError):
-            return f"{self._where} cannot be reached: {(error.os_error.strerror or str(error.os_error)).lower()}"
+            number = error.os_error.errno
+            reason = os.strerror(number).lower() if number else str(error.os_error)
+            return f"{self._where} cannot be reached: {reason}"
         if isinstance(error, (aiohttp.ServerDisconnectedError, ConnectionError)):
             return f"{self._where} closed the connection"
         return f"the exchange with {self._where} failed: {error or type(error).__name__}"

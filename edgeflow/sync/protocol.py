@@ -19,7 +19,7 @@ GatewayName = Annotated[str, Field(pattern=NAME_PATTERN)]
 class Said(BaseModel):
     """The base of every message: what a newer side adds is passed over, values do not change."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 class Lost(Said):
@@ -74,10 +74,10 @@ class Gap(Said):
 class About(Said):
     """What a gateway says of itself."""
 
-    name: str = Field("", max_length=200, description="Its configured name.")
-    place: str = Field("", max_length=500, description="Its place in the plant.")
-    software: str = Field("", max_length=50, description="Version of EdgeFlow it runs.")
-    started: str | None = Field(None, max_length=40, description="When its agent began, RFC 3339 in UTC.")
+    name: str = Field("", description="Its configured name.")
+    place: str = Field("", description="Its place in the plant.")
+    software: str = Field("", description="Version of EdgeFlow it runs.")
+    started: str | None = Field(None, description="When its agent began, RFC 3339 in UTC.")
 
 
 class Enrolment(Said):
@@ -124,12 +124,12 @@ class FlowReport(Said):
     `stopped`: nothing runs.
     """
 
-    instance: str = Field(max_length=200, description="Name of the flow's instance.")
-    flow: str = Field("", max_length=200, description="Name of the flow.")
-    version: str = Field("", max_length=100, description="Version that runs; empty where none does.")
+    instance: str = Field(description="Name of the flow's instance.")
+    flow: str = Field("", description="Name of the flow.")
+    version: str = Field("", description="Version that runs; empty where none does.")
     state: FlowState = Field(description="How it does.")
-    reason: str = Field("", max_length=20_000, description="Why, in words for a person.")
-    wanted: str = Field("", max_length=100, description="Version the central server wished for; empty where none.")
+    reason: str = Field("", description="Why, in words for a person.")
+    wanted: str = Field("", description="Version the central server wished for; empty where none.")
 
 
 class Reported(Said):
@@ -137,7 +137,7 @@ class Reported(Said):
 
     revision: int = Field(ge=0, description="Revision of the wishes that were dealt with; 0 for none.")
     about: About = Field(default_factory=About, description="What the gateway says of itself.")
-    flows: list[FlowReport] = Field(max_length=1000, description="Every instance on the gateway.")
+    flows: list[FlowReport] = Field(description="Every instance on the gateway.")
 
 
 class Announced(Said):

@@ -231,6 +231,7 @@ class Uplink:
                     tasks.create_task(self._live.feed(socket))
                     tasks.create_task(self._hear(socket))
             except ExceptionGroup as group:
+                self._contact_ns = monotonic_ns()
                 raise group.exceptions[0] from None
 
     async def _hear(self, socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -20,6 +20,7 @@ import heapq
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, TypeAdapter
@@ -132,7 +133,7 @@ class Probe:
     def round_trip(self) -> None:
         """Stores the state as JSON and takes it back, as a restart does."""
         if self.state is not None:
-            adapter: TypeAdapter[Any] = TypeAdapter(type(self.state))
+            adapter = _adapter(self.node.state)
             self.state = adapter.validate_json(adapter.dump_json(self.state))
 
     def _handle(self, handler: Callable[..., None] | None, event: object, at: int) -> list[Effect]:
@@ -249,7 +250,7 @@ def state_is_plain_data(subject: Subject) -> None:
         return
     assert dataclasses.is_dataclass(state), "the state is not a dataclass"
     assert not hasattr(state(), "__dict__"), "the state is not slotted"
-    adapter: TypeAdapter[Any] = TypeAdapter(state)
+    adapter = _adapter(state)
     probe = subject.probe()
     probe.start()
     for event in script(subject):
@@ -368,6 +369,11 @@ def _played(subject: Subject, *, round_trips: bool = False) -> list[Effect]:
             probe.round_trip()
     probe.advance(probe.at + 86_400 * NS_PER_S)
     return probe.effects
+
+
+@cache
+def _adapter(state: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(state)
 
 
 def _undescribed(model: type[BaseModel], path: str = "") -> Iterator[str]:

@@ -31,6 +31,16 @@ class Chunk:
     changed: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the values of one tuple of tags go; `run` where that is one unbroken run."""
+
+    tags: Sequence[str]
+    places: list[int]
+    run: slice | None
+    chunks: list[Chunk]
+
+
 class TagColumns:
     """The newest sample of every tag, rendered only when asked for.
 
@@ -46,7 +56,7 @@ class TagColumns:
         self._faults: list[tuple[Quality, str] | None] = [(BAD, NEVER_READ)] * len(names)
         self._source_ns = [0] * len(names)
         self._fresh: dict[int, Block] = {}
-        self._plans: dict[int, tuple[Sequence[str], list[int], list[Chunk]]] = {}
+        self._plans: dict[int, _Plan] = {}
         self.chunks: list[Chunk] = []
         self._chunk_of: list[Chunk] = []
         self._lay_out(names)
@@ -132,25 +142,36 @@ class TagColumns:
 
     def _settle(self, block: Block) -> None:
         known = self._plans.get(id(block.tags))
-        if known is None or known[0] is not block.tags:
+        if known is None or known.tags is not block.tags:
             known = self._plan(block.tags)
-        _, places, chunks = known
-        faults = block.faults
-        for i, place in enumerate(places):
-            if place >= 0:
-                self._values[place] = block.values[i]
-                self._source_ns[place] = block.source_ns
-                self._faults[place] = faults.get(i) if faults else None
-        for chunk in chunks:
+        faults = block.faults or {}
+        if known.run is not None and len(block.values) == len(
+            known.places
+        ):  # a whole device in order, as pollers read it: some twenty times as fast
+            self._values[known.run] = block.values
+            self._source_ns[known.run] = [block.source_ns] * len(block.values)
+            self._faults[known.run] = [None] * len(block.values)
+            for i, fault in faults.items():
+                self._faults[known.places[i]] = fault
+        else:
+            for i, place in enumerate(known.places):
+                if place >= 0:
+                    self._values[place] = block.values[i]
+                    self._source_ns[place] = block.source_ns
+                    self._faults[place] = faults.get(i)
+        for chunk in known.chunks:
             chunk.changed = True
 
-    def _plan(self, tags: Sequence[str]) -> tuple[Sequence[str], list[int], list[Chunk]]:
+    def _plan(self, tags: Sequence[str]) -> _Plan:
         places = [self._index.get(tag, -1) for tag in tags]
         chunks = list({self._chunk_of[place].key: self._chunk_of[place] for place in places if place >= 0}.values())
         if len(self._plans) > 4096:
             self._plans.clear()
-        self._plans[id(tags)] = (tags, places, chunks)
-        return self._plans[id(tags)]
+        first = places[0] if places else -1
+        in_order = first >= 0 and places == list(range(first, first + len(places)))
+        run = slice(first, first + len(places)) if in_order else None
+        self._plans[id(tags)] = plan = _Plan(tags, places, run, chunks)
+        return plan
 
     def _render(self, chunk: Chunk) -> None:
         part = slice(chunk.first, chunk.first + len(chunk.names))

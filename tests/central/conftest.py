@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,13 @@ class Central:
     settings: Settings
     url: str
     client: CentralClient
+
+    async def until(self, path: str, holds: Callable[[Any], object], **query: str) -> Any:
+        """Asks until the answer is as wished."""
+        async with asyncio.timeout(10):
+            while not holds(answer := await self.get(path, **query)):  # noqa: ASYNC110 - the other side has no event
+                await asyncio.sleep(0.01)
+        return answer
 
     async def get(self, path: str, **query: str) -> Any:
         return orjson.loads(await self.client.ask("GET", path, query=query))
@@ -105,7 +112,6 @@ class Edge:
 @asynccontextmanager
 async def gateway(url: str, folder: Path) -> AsyncIterator[Edge]:
     """A gateway that runs while the block lasts; its token is expected in `central.token` in the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     store = await Store.open(folder / "gateway.db")
     documents = Documents(folder / "documents.json")
     edge: Edge

@@ -58,7 +58,9 @@ async def test_many_copies_at_once_are_kept_once(hall: Any, central: Any, device
     assert await central.keys() == [f"press1/{n}" for n in range(1, 101)]
 
 
-async def test_a_gap_is_refused_with_the_number_that_is_expected(hall: Any, central: Any, device: CentralClient) -> None:
+async def test_a_gap_is_refused_with_the_number_that_is_expected(
+    hall: Any, central: Any, device: CentralClient
+) -> None:
     await acknowledged(device, batch(hall, 1, 2))
     with pytest.raises(Refused, match="3 is the next that is not known here") as refusal:
         await device.ask("POST", ADDRESS, body=batch(hall, 4, 5))
@@ -115,7 +117,12 @@ async def test_results_come_in_pages_and_go_on_where_the_reader_was(
     ("path", "body", "status", "words"),
     [
         (ADDRESS, b"{broken", 422, "The body does not fit"),
-        (ADDRESS, b'{"protocol":9,"epoch":"%s","seq":1,"records":[{"lost":1}]}' % EPOCH.encode(), 400, "Unknown protocol"),
+        (
+            ADDRESS,
+            b'{"protocol":9,"epoch":"%s","seq":1,"records":[{"lost":1}]}' % EPOCH.encode(),
+            400,
+            "Unknown protocol",
+        ),
         (ADDRESS, b'{"protocol":1,"epoch":"%s","seq":1,"records":[]}' % EPOCH.encode(), 422, "The body does not fit"),
         (ADDRESS, b'{"protocol":1,"epoch":"x","seq":0,"records":[{}]}', 422, "The body does not fit"),
         ("/api/v1/gateways/other/batches", None, 403, "Another gateway's address"),

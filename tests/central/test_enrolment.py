@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
-from edgeflow.errors import ConfigError
+from edgeflow.errors import ConfigError, Rejected
 from edgeflow.sync.client import CentralClient, Refused
 from edgeflow.testing.relay import until
 
@@ -33,7 +33,9 @@ async def test_a_gateway_enrols_with_its_token_and_keeps_its_key_for_itself(hall
 
 async def test_a_token_cannot_be_used_by_a_second_gateway(hall: Any, central: Any) -> None:
     token = await hall.token(central)
-    assert orjson.loads(await central.client.ask("POST", "/api/v1/enrol", body=enrolment(token))) == {"gateway": "line1"}
+    assert orjson.loads(await central.client.ask("POST", "/api/v1/enrol", body=enrolment(token))) == {
+        "gateway": "line1"
+    }
     with pytest.raises(Refused, match="used already") as refusal:
         await central.client.ask("POST", "/api/v1/enrol", body=enrolment(token, OTHER_KEY))
     assert refusal.value.status == 403
@@ -68,7 +70,9 @@ async def test_another_protocol_is_refused_with_what_to_do(hall: Any, central: A
     assert refusal.value.status == 400
 
 
-async def test_a_replaced_gateway_enrols_under_the_same_name_and_the_old_key_is_refused(hall: Any, central: Any) -> None:
+async def test_a_replaced_gateway_enrols_under_the_same_name_and_the_old_key_is_refused(
+    hall: Any, central: Any
+) -> None:
     token = await hall.token(central)
     await central.client.ask("POST", "/api/v1/enrol", body=enrolment(token))
     again = await hall.token(central)
@@ -77,10 +81,21 @@ async def test_a_replaced_gateway_enrols_under_the_same_name_and_the_old_key_is_
         assert await new.ask("GET", "/api/v1/gateways/line1/desired")
         with pytest.raises(Refused) as refusal:
             await old.ask("GET", "/api/v1/gateways/line1/desired")
-    assert refusal.value.status == 401
+        assert refusal.value.status == 401
+        with pytest.raises(Refused, match="used already"):
+            await old.ask("POST", "/api/v1/enrol", body=enrolment(token))
+        assert await new.ask("GET", "/api/v1/gateways/line1/desired")
 
 
-async def test_a_gateway_whose_key_was_replaced_says_so_and_enrols_again_with_a_new_token(hall: Any, central: Any) -> None:
+async def test_a_name_that_cannot_be_part_of_an_address_is_refused(hall: Any, central: Any) -> None:
+    for name in ("", "a/b", "-x", "x" * 65, "über"):
+        with pytest.raises(Rejected, match="cannot be a gateway's name"):
+            await hall.token(central, name, folder="line1")
+
+
+async def test_a_gateway_whose_key_was_replaced_says_so_and_enrols_again_with_a_new_token(
+    hall: Any, central: Any
+) -> None:
     await hall.token(central)
     async with hall.gateway(central) as edge:
         await until(lambda: edge.uplink.stats.connected, "it connects")

@@ -19,6 +19,8 @@ from edgeflow.sync.protocol import FlowReport
 from edgeflow.sync.push import push
 from edgeflow.testing.relay import Relay, until
 
+VIEW = "/api/v1/gateways/line1"
+
 
 def keys(*numbers: int) -> list[str]:
     return [f"press1/{n}" for n in numbers]
@@ -68,9 +70,7 @@ async def test_a_lost_answer_makes_no_double(hall: Any, unused_tcp_port: int) ->
             for n in range(2, 8):
                 relay.hang()
                 await edge.store.commit({}, hall.records(n))
-                async with asyncio.timeout(10):
-                    while len(await central.keys()) < n:
-                        await asyncio.sleep(0.01)
+                await central.until(VIEW, lambda view, n=n: view["records"] == n)
                 assert edge.store.acknowledged == n - 1
                 await relay.drop()
                 await relay.restore()
@@ -168,7 +168,9 @@ async def test_a_pushed_flow_is_fetched_applied_and_reported(hall: Any, central:
     (tmp_path / "flow.yaml").write_text(hall.flow())
     async with hall.gateway(central) as edge:
         await until(lambda: edge.uplink.stats.connected, "it connects")
-        outcome = await push(central.url, token, "line1", tmp_path, instance="press1-oee", parameters={"machine": "press1"})
+        outcome = await push(
+            central.url, token, "line1", tmp_path, instance="press1-oee", parameters={"machine": "press1"}
+        )
         assert outcome.ok, outcome.lines()
         assert outcome.lines() == [f"press1-oee: runs {outcome.pushed.version[:12]}"]
         [wish] = edge.applied[-1]
@@ -225,13 +227,12 @@ async def test_a_document_that_is_not_what_its_hash_says_is_refused(hall: Any, c
         await until(lambda: edge.uplink.stats.connected, "it enrols")
     await push(central.url, token, "line1", tmp_path, instance="press1-oee", wait_s=0)
     with sqlite3.connect(central.settings.database) as connection:
-        connection.execute("UPDATE flow_version SET document = CAST(replace(CAST(document AS TEXT), 'good', 'best') AS BLOB)")
+        connection.execute(
+            "UPDATE flow_version SET document = CAST(replace(CAST(document AS TEXT), 'good', 'best') AS BLOB)"
+        )
     connection.close()
     async with hall.gateway(central) as edge:
-        progress: dict[str, Any] = {}
-        async with asyncio.timeout(10):
-            while not progress.get("settled"):
-                progress = await central.get("/api/v1/gateways/line1/flows/press1-oee", wait="5")
+        progress = await central.until(f"{VIEW}/flows/press1-oee", lambda answer: answer["settled"], wait="5")
         [flow] = progress["flows"]
         assert flow["reported"]["state"] == "refused"
         assert "not the one of that hash" in flow["reported"]["reason"]
@@ -242,8 +243,9 @@ async def test_a_flow_that_fails_later_is_reported_by_itself(hall: Any, central:
     await hall.token(central)
     async with hall.gateway(central) as edge:
         await until(lambda: edge.applied, "it has taken over the wishes, of which there are none")
-        edge.uplink.report([FlowReport(instance="andon", flow="andon/line", version="a" * 64, state="failed", reason="boom")])
-        async with asyncio.timeout(10):
-            while not (flows := (await central.get("/api/v1/gateways/line1"))["flows"]):
-                await asyncio.sleep(0.02)
-        assert (flows[0]["instance"], flows[0]["state"], flows[0]["reason"]) == ("andon", "failed", "boom")
+        edge.uplink.report(
+            [FlowReport(instance="andon", flow="andon/line", version="a" * 64, state="failed", reason="boom")]
+        )
+        view = await central.until(VIEW, lambda view: view["flows"])
+        [flow] = view["flows"]
+        assert (flow["instance"], flow["state"], flow["reason"]) == ("andon", "failed", "boom")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from openapi_spec_validator import validate
 
 from edgeflow.errors import ConfigError, LinkDown, Rejected
 from edgeflow.sync.client import CentralClient, Refused
@@ -54,7 +56,9 @@ async def test_a_push_without_the_administrators_token_is_refused(hall: Any, enr
             await push(enrolled.url, token, "line1", tmp_path, instance="press1-oee")
 
 
-async def test_a_push_to_an_unknown_gateway_names_those_that_are_known(hall: Any, enrolled: Any, tmp_path: Path) -> None:
+async def test_a_push_to_an_unknown_gateway_names_those_that_are_known(
+    hall: Any, enrolled: Any, tmp_path: Path
+) -> None:
     (tmp_path / "flow.yaml").write_text(hall.flow())
     with pytest.raises(Rejected, match="no gateway 'line2'; enrolled are: line1"):
         await push(enrolled.url, admin(enrolled), "line2", tmp_path, instance="press1-oee")
@@ -68,13 +72,11 @@ async def test_a_flow_that_no_instance_runs_needs_the_name_of_one(hall: Any, enr
 
 async def test_a_push_to_nobody_says_that_central_cannot_be_reached(hall: Any, tmp_path: Path) -> None:
     (tmp_path / "flow.yaml").write_text(hall.flow())
-    with pytest.raises(LinkDown, match="127.0.0.1:1 cannot be reached"):
+    with pytest.raises(LinkDown, match=r"127\.0\.0\.1:1 cannot be reached: connection refused"):
         await push("http://127.0.0.1:1", "token", "line1", tmp_path)
 
 
 async def test_a_version_is_the_hash_of_the_canonical_document(hall: Any, enrolled: Any, tmp_path: Path) -> None:
-    import hashlib
-
     (tmp_path / "flow.yaml").write_text(hall.flow() + "# a remark does not change the version\n")
     outcome = await push(enrolled.url, admin(enrolled), "line1", tmp_path, instance="press1-oee", wait_s=0)
     content = await enrolled.client.ask("GET", f"/api/v1/flows/{outcome.pushed.version}")
@@ -104,8 +106,6 @@ async def test_an_unknown_version_is_404(enrolled: Any) -> None:
 
 
 async def test_the_api_describes_itself(enrolled: Any) -> None:
-    from openapi_spec_validator import validate
-
     document = await enrolled.get("/api/v1/openapi.json")
     validate(document)
     assert "/api/v1/gateways/{gateway}/batches" in document["paths"]

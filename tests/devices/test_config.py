@@ -85,6 +85,28 @@ def test_silence_follows_the_pace(every: str, silence_s: int) -> None:
     assert plant.devices["d"].silence_ns == silence_s * 1_000_000_000
 
 
+@pytest.mark.parametrize("never", ["never", "0 s"])
+def test_silence_can_mean_nothing(never: str) -> None:
+    plant = plant_of(LINKS + f"devices: {{d: {{link: l, silence: {never}, tags: {{a: {{address: 1}}}}}}}}")
+    assert plant.devices["d"].silence_ns is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("silence: 5", "silence: write a duration with its unit, for example `5 s` or `500 ms`"),
+        ("every: 1 ms", "every: is too fast; write 5 ms or more"),
+        (
+            "on_connect: [{address: 1, value: [1]}]",
+            "on_connect.0.value: [1] is not a value; write a number, a text, true or false",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_a_device_is_one_problem(setting: str, problem: str) -> None:
+    (found,) = problems(LINKS + f"devices: {{d: {{link: l, {setting}, tags: {{a: {{address: 1}}}}}}}}")
+    assert found.partition(" ")[2] == f"devices.d.{problem}"
+
+
 def test_a_driver_is_looked_up_only_where_a_link_uses_it() -> None:
     asked: list[str] = []
 
@@ -160,7 +182,7 @@ devices:
             "{address: 1, read: false}",
             "read: a tag that is neither read nor writable is of no use; say `writable: true`",
         ),
-        ("{address: 1, range: [5, 5]}", "range: 5 is not below 5; write [lowest, highest]"),
+        ("{address: 1, range: [5, 5]}", "range: [5, 5] is not a range; write [lowest, highest], for example [0, 100]"),
     ],
 )
 def test_what_does_not_go_together_at_a_tag_is_told(tag: str, problem: str) -> None:

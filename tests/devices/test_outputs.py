@@ -328,3 +328,19 @@ async def test_a_device_that_is_only_written_is_good_when_a_write_was_answered(r
         assert plant.devices.status().links[0].state == "good"
         assert wire.requests("read") == []
         assert plant.output("lamp").shown == "ok"
+
+
+@in_virtual_time
+async def test_a_reconnect_lights_nothing_while_the_engine_is_not_alive(rig: Any) -> None:
+    wire = Wire(OFF)
+    plant = rig(LIGHT, [wire.driver()])
+    async with plant.run(engine=False):
+        plant.show("lamp", red="on")
+        await asyncio.sleep(1)
+        wire.drop()
+        await asyncio.sleep(10)
+        wire.heal()
+        wire.log.clear()
+        await asyncio.sleep(10)
+    assert wire.requests("open")
+    assert writes_of_lamp(wire) == []

@@ -76,6 +76,19 @@ async def test_the_buttons_of_the_press_are_coils_and_bits_of_a_register(live: F
         assert (await one.read_holding_registers(12, count=1)).registers == [1]
 
 
+async def test_a_single_register_is_echoed_as_it_was_written_also_where_it_reads_back_another_value(
+    live: Factory,
+) -> None:
+    request = bytes.fromhex("0001 0000 0006 01 06 1008 aa55")  # the watchdog's stop register reads 0
+    async with served(IoUnit(live)) as device:
+        reader, writer = await asyncio.open_connection("127.0.0.1", device.port)
+        writer.write(request)
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(len(request)) == request
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_what_does_not_exist_is_refused_with_the_right_exception(live: Factory) -> None:
     async with served(PressUnit(live)) as device, client(device) as one:
         assert (await one.read_holding_registers(10, count=9)).exception_code == 2

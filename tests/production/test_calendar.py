@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -67,6 +67,27 @@ def test_no_shift_begins_on_a_holiday_and_an_exception_says_which_do() -> None:
         "2026-12-23T15:00:00Z", "2026-12-24T07:00:00Z", "2026-12-24T15:00:00Z", "2026-12-25T07:00:00Z", "2026-12-26T15:00:00Z",
     )}  # fmt: skip
     assert list(found.values()) == ["b", "a", None, None, "b"]
+
+
+def test_an_exception_means_the_shift_of_its_own_weekday() -> None:
+    two = [
+        {"name": "a", "days": "mon..thu", "from": "06:00", "to": "14:00"},
+        {"name": "a", "days": "fri", "from": "06:00", "to": "12:00"},
+    ]
+    plant = calendar("UTC", shifts=two, exceptions={"2026-12-25": ["a"], "2026-12-26": ["a"]})
+    friday, saturday = plant.shift_at(utc_ns("2026-12-25T07:00:00Z")), plant.shift_at(utc_ns("2026-12-26T07:00:00Z"))
+    assert friday is not None
+    assert saturday is not None
+    assert (friday.end_ns - friday.begin_ns, saturday.end_ns - saturday.begin_ns) == (6 * HOUR_NS, 8 * HOUR_NS)
+
+
+def test_an_exception_cannot_make_shifts_overlap() -> None:
+    long = [
+        {"name": "day", "days": "mon..fri", "from": "06:00", "to": "14:00"},
+        {"name": "long", "days": "sun", "from": "10:00", "to": "20:00"},
+    ]
+    with pytest.raises(ValidationError, match="overlap around 2026-12-24"):
+        calendar(shifts=long, exceptions={"2026-12-24": ["day", "long"]})
 
 
 def test_days_may_be_a_range_over_the_end_of_the_week() -> None:
@@ -137,6 +158,7 @@ CHANGES = st.sampled_from(
 ).flatmap(lambda t: st.integers(-36, 36).map(lambda h: utc_ns(t) + h * HOUR_NS // 2))  # fmt: skip
 
 
+@settings(deadline=None)
 @given(calendars(), INSTANTS | CHANGES)
 def test_periods_tile_the_time_without_gap_or_overlap(plant: Calendar, at: int) -> None:
     period = plant.period_at(at)
@@ -148,6 +170,7 @@ def test_periods_tile_the_time_without_gap_or_overlap(plant: Calendar, at: int) 
     assert (plant.shift_at(at) is not None) == period.scheduled
 
 
+@settings(deadline=None)
 @given(calendars(), CHANGES)
 def test_the_next_boundary_is_where_the_shift_changes(plant: Calendar, at: int) -> None:
     boundary = plant.next_boundary(at)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as unhurried
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -113,6 +114,7 @@ def test_a_modulus_may_be_a_power(text: Any, modulus: int) -> None:
 MADE = st.lists(st.tuples(st.integers(0, 200), st.sampled_from(["", "again", "zero"])), max_size=60)
 
 
+@unhurried(deadline=None)
 @given(st.integers(0, 999), MADE, st.sampled_from([None, "300 /s"]))
 def test_over_wraps_repeats_and_single_zeros_the_total_is_what_was_made(
     start: int, made: list[tuple[int, str]], max_rate: str | None
@@ -131,6 +133,7 @@ def test_over_wraps_repeats_and_single_zeros_the_total_is_what_was_made(
     assert counter.total == truth - start
 
 
+@unhurried(deadline=None)
 @given(MADE, st.data())
 def test_a_counter_that_is_stored_and_taken_back_goes_on_the_same(
     made: list[tuple[int, str]], data: st.DataObject

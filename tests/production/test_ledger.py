@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.clock import utc_ns
@@ -165,6 +165,7 @@ def test_a_gap_of_years_is_not_booked_shift_by_shift() -> None:
 STORY = st.lists(st.tuples(st.integers(0, 400), st.sampled_from([*CATEGORIES, "piece"])), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(STORY, st.sampled_from([None, 5, 120]), st.integers(0, 20), st.sampled_from([0, 90]))
 def test_every_sheet_adds_up_to_its_shift_and_stops_to_the_time_lost(
     story: list[tuple[int, Any]], stale_min: int | None, small_min: int, pulse_s: int

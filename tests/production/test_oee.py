@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.production.ledger import BUCKETS
@@ -75,6 +75,7 @@ ACCOUNTS = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(ACCOUNTS, min_size=1, max_size=5), st.sampled_from(sorted(POLICIES)))
 def test_rolled_up_figures_are_those_of_the_sums(shifts: list[Account], name: str) -> None:
     policy = POLICIES[name]

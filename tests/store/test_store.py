@@ -161,7 +161,12 @@ async def test_flow_pointers_change_together_with_the_states(tmp_path: Path) -> 
     store = await Store.open(path)
     running = FlowPointer("press1-oee", "oee/press", "a" * 64, {"machine": "press1"})
     trial = replace(
-        running, version="b" * 64, state="pending", revision=7, good_version="a" * 64, good_parameters={"machine": "press1"}
+        running,
+        version="b" * 64,
+        state="pending",
+        revision=7,
+        good_version="a" * 64,
+        good_parameters={"machine": "press1"},
     )
     await store.commit({("press1-oee", "oee"): b"old"}, [], pointers=[running])
     await store.commit({("press1-oee", "oee"): b"new"}, [], pointers=[trial])
@@ -251,7 +256,9 @@ async def test_an_older_file_is_brought_up_to_date_once(tmp_path: Path) -> None:
     await old.transaction(lambda c: c.execute("INSERT INTO a VALUES (1)"))
     await old.close()
     for _ in range(2):
-        new = Database(path, Schema("some", 77, (first, "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = 5")), exclusive=False)
+        new = Database(
+            path, Schema("some", 77, (first, "ALTER TABLE a ADD COLUMN y; UPDATE a SET y = 5")), exclusive=False
+        )
         await new.open()
         assert await new.query(lambda c: c.execute("SELECT x, y FROM a").fetchall()) == [(1, 5)]
         await new.close()

@@ -43,7 +43,7 @@ def test_a_token_is_read_from_a_file_beside_the_configuration_or_from_the_enviro
 
 @pytest.mark.parametrize("written", [{}, {"file": "a", "env": "B"}])
 def test_a_reference_names_one_place(written: dict[str, str]) -> None:
-    with pytest.raises(ValidationError, match="either `file: central.token` or `env"):
+    with pytest.raises(ValidationError, match=r"either `file: central\.token` or `env"):
         TokenReference.model_validate(written)
 
 

@@ -138,6 +138,22 @@ async def test_a_retained_value_is_worth_what_is_set_until_the_device_speaks(
     assert found == [*first, (6, None)]
 
 
+async def test_what_the_broker_kept_is_no_sign_of_life_when_a_silent_device_is_watched_again(broker: Any) -> None:
+    topic = f"kept/{secrets.token_hex(4)}"
+    points = [Point(topic=topic), Point(topic=f"{topic}/canary", type="text")]
+    async with opened(broker) as session, speaking(broker) as meter:
+        await meter.publish(topic, b"5", 1, retain=True)
+        for wanted in ([((0,), [5])], []):
+            first = Pushed()
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(session.watch(Device(retained="good"), points, first))
+                while (1,) not in [column.points for column in first.columns]:
+                    await meter.publish(f"{topic}/canary", b"?", 1)
+                    await asyncio.sleep(0.01)
+                task.cancel()
+            assert [(column.points, column.values) for column in first.columns if column.points == (0,)] == wanted
+
+
 async def test_devices_with_overlapping_topics_share_one_client_and_one_can_leave(broker: Any) -> None:
     hall = f"hall/{secrets.token_hex(4)}"
     exact, wide = Point(topic=f"{hall}/a/state"), Point(topic=f"{hall}/#")

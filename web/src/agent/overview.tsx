@@ -48,7 +48,7 @@ export function Overview({ live, gateway }: { live: Live; gateway: Gateway }) {
         <div class="grid small"><Glance live={live} /></div>
       </Section>
       <Section title="Behind the scenes">
-        <div class="grid">
+        <div class="grid wide">
           {outbox && central && <Uplink outbox={outbox} central={central} live={live} gateway={gateway} />}
           <Card label="This gateway">
             <h3>This gateway</h3>

@@ -78,7 +78,7 @@ export function Tags({ live }: { live: Live; gateway: Gateway }) {
       </div>
       <table class="tags">
         <thead>
-          <tr><th>Tag</th><th class="num">Value</th><th>Unit</th><th>Quality</th><th class="num">Age</th><th><span class="hidden">Set</span></th></tr>
+          <tr><th>Tag</th><th class="num value">Value <span class="unit">Unit</span></th><th>Quality</th><th class="num">Age</th><th><span class="hidden">Set</span></th></tr>
         </thead>
         <tbody>
           {matches.slice(0, shown).map((row) => <TagRow key={row.name} row={row} now={now} onSet={() => setWish(setting(row))} />)}
@@ -97,8 +97,7 @@ function TagRow({ row, now, onSet }: { row: Row; now: number; onSet: () => void 
   return (
     <tr class={row.quality}>
       <td class="name" title={row.about}><span class="soft">{device}/</span>{rest.join("/")}</td>
-      <td class="num value" data-unit={row.unit ?? ""}>{shownValue(row.value)}</td>
-      <td class="unit">{row.unit ?? ""}</td>
+      <td class="num value">{shownValue(row.value)} <span class="unit">{row.unit ?? ""}</span></td>
       <td class="quality"><Mark tone={tone}>{word}</Mark>{row.reason && <span class="why">{row.reason}</span>}</td>
       <td class="num age">{row.time ? ago((now - Date.parse(row.time)) / 1000) : "never"}</td>
       <td class="set">{row.writable && <button class="plain small" aria-label={`Set ${row.name}`} onClick={onSet}>Set …</button>}</td>

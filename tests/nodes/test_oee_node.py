@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.model import BAD, GOOD, UNCERTAIN, Message, Quality
@@ -118,6 +118,15 @@ def test_a_bad_state_is_unknown_time_and_the_result_uncertain() -> None:
     assert result.quality == UNCERTAIN
     data = result.content["data"]
     assert (data["run_s"], data["unknown_s"], data["availability"]) == (120, 60, 1)
+
+
+def test_what_rests_on_uncertain_inputs_stays_uncertain_for_the_shift() -> None:
+    machine = Machine(stale_after="never")
+    machine.at(0, state=RUNNING, good=0)
+    machine.at(60, UNCERTAIN, good=9)
+    machine.at(120, state=RUNNING, good=20)
+    (final,) = [effect for effect in machine.to(8 * 3600) if effect.content and effect.content["status"] == "final"]
+    assert (final.quality, final.content["data"]["good"], final.content["coverage"]) == (UNCERTAIN, 20, 1)
 
 
 def test_a_bad_counter_is_passed_over_and_its_next_reading_carries_the_difference() -> None:
@@ -252,6 +261,7 @@ SAMPLES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None, max_examples=50)
 @given(SAMPLES, st.integers(0, 70_000), st.data())
 def test_over_shifts_gaps_and_restarts_the_sum_of_all_results_is_what_was_made(
     samples: list[tuple[int, int, int, int | None]], start: int, data: st.DataObject
