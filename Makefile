@@ -1,61 +1,80 @@
 # EdgeFlow. `make` lists the verbs.
 SHELL := /bin/bash
-.ONESHELL:
 .SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
 .DEFAULT_GOAL := help
+
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PAGES := edgeflow/web/pages
+READY := $(VENV)/.ready
+NODE_MODULES := web/node_modules/.package-lock.json
+PAGES := edgeflow/web/pages/central/index.html # the last file that the build of the pages writes
 
 help: ## list the verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: setup ## run the whole product here: simulated plant, agent, central server (Ctrl-C ends it)
 	@exec $(BIN)/edgeflow demo
 
-test: setup system ## everything CI runs: checks, unit to system tests with real servers, golden cases
-	@$(MAKE) --no-print-directory check
+test: system check ## everything CI runs: checks, golden cases of the flows, tests with real servers
+	@echo "== golden cases"
 	$(BIN)/edgeflow test
+	echo "== tests"
 	$(BIN)/pytest
 
 check: setup ## format, lint, types, layers, pages
-	@$(BIN)/ruff format --check .
+	@echo "== checks"
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports | sed -n '/^Contracts$$/,$$p'
 	cd web && npm run --silent check
 
 format: setup ## format the Python code
-	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-setup: $(VENV)/.installed $(PAGES)/.built ## Python environment and pages
+setup: $(READY) $(PAGES) ## Python environment in .venv, and the pages
 
-system: ## what tests need from the system: installs it as root, else lists it
+system: ## what the tests need from the system: installs it as root, else lists it
 	@scripts/system
 
-wheel: $(PAGES)/.built $(VENV)/.installed ## build the wheel, with its pages, into dist/
-	@rm -rf dist && $(BIN)/python -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+wheel: setup ## build the wheel, with its pages, into dist/
+	@rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	ls -sh dist
 
-lock: $(VENV)/.installed ## write requirements*.txt anew from pyproject.toml
+image: wheel ## build the container image without a registry, start it, ask it (docs/packaging.md)
+	@scripts/image
+
+aarch64: wheel ## install and start the agent on an emulated aarch64 machine (docs/packaging.md)
+	@scripts/aarch64
+
+lock: setup ## write requirements*.txt anew from pyproject.toml
 	@scripts/lock
 
 bench: setup ## how fast it is here (bench/README.md)
 	@$(BIN)/python bench/flow.py
 
 clean: ## remove what was built
-	@rm -rf $(VENV) $(PAGES) web/node_modules dist .demo
+	@rm -rf $(VENV) edgeflow/web/pages web/node_modules dist .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-$(VENV)/.installed: requirements-dev.txt pyproject.toml
-	@echo "== Python environment in $(VENV)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --progress-bar on --require-hashes --requirement requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+$(READY): requirements-dev.txt pyproject.toml hatch_build.py
+	@echo "== Python environment in $(VENV), about a minute"
+	scripts/environment $(PYTHON) $(VENV)
 	touch $@
 
-$(PAGES)/.built: $(shell find web -path web/node_modules -prune -o -type f -print)
-	@echo "== pages"
-	cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
-	touch ../$@ 2>/dev/null || touch $@
+$(NODE_MODULES): web/package.json web/package-lock.json web/.npmrc
+	@echo "== tools for the pages"
+	command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
+	cd web && npm ci --no-audit --no-fund --loglevel=error
+	touch node_modules/.package-lock.json
 
-.PHONY: help demo test check format setup system wheel lock bench clean
+$(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)
+	@echo "== pages"
+	cd web && npm run --silent build
+
+.PHONY: help demo test check format setup system wheel image aarch64 lock bench clean

@@ -20,7 +20,7 @@ from edgeflow.flow.compile import Plan, compile_flow
 from edgeflow.flow.library import find_flow
 from edgeflow.model import Strict, Value
 from edgeflow.node import Kinds, Site
-from edgeflow.production.calendar import CalendarSettings, TimeZone
+from edgeflow.production.calendar import CalendarSettings, TimeZone, three_shifts
 from edgeflow.services.settings import ServiceSettings
 from edgeflow.store.settings import StoreSettings
 from edgeflow.sync.settings import CentralSettings
@@ -111,7 +111,7 @@ def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) 
         complete = not problems
     zone = root.gateway.time_zone
     calendars = {name: settings.calendar(zone) for name, settings in root.calendars.items()}
-    calendars.setdefault("plant", DEFAULT_CALENDAR.calendar(zone))
+    calendars.setdefault("plant", three_shifts(zone))
     site = Site(
         gateway=root.gateway.name,
         place=root.gateway.place,
@@ -136,18 +136,6 @@ def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) 
     if problems:
         raise ConfigError(sorted(set(problems)))
     return replace(config, flows=flows)
-
-
-DEFAULT_CALENDAR = CalendarSettings.model_validate(
-    {
-        "shifts": [
-            {"name": "early", "from": "06:00", "to": "14:00"},
-            {"name": "late", "from": "14:00", "to": "22:00"},
-            {"name": "night", "from": "22:00", "to": "06:00"},
-        ]
-    }
-)
-"""Three shifts, every day: what counts as `plant` where nothing else is written."""
 
 
 def overridden(source: Document, environment: Mapping[str, str]) -> Document:

@@ -149,7 +149,7 @@ class AgentMeasures(Collector):
             ("dropped", "Calls of flows dropped because too many waited."),
         ):
             yield _counter(f"edgeflow_service_{name}", about, {k: getattr(s, name) for k, s in services.items()})
-        waiting = {key: float(stats.waiting) for key, stats in services.items()}
+        waiting: dict[_Labels, float] = {key: float(stats.waiting) for key, stats in services.items()}
         yield _gauge("edgeflow_service_waiting", "Calls of flows that wait.", waiting)
         if self._uplink is not None:
             uplink = self._uplink.stats

@@ -27,7 +27,7 @@ from edgeflow.central.views import (
     TokenWish,
     WaitQuery,
 )
-from edgeflow.clock import Clock, utc_text
+from edgeflow.clock import SystemClock, utc_text
 from edgeflow.store.database import Database, StoreError
 from edgeflow.sync.protocol import (
     PROTOCOL,
@@ -64,7 +64,7 @@ class Api:
         fleet: Fleet,
         archive: Archive,
         board: Board,
-        clock: Clock,
+        clock: SystemClock,
         *,
         token_life_ns: int,
         metrics: Callable[[], bytes],
@@ -258,6 +258,7 @@ class Api:
 
     def _asking(self, request: Request[Any, Any]) -> Gateway:
         """The gateway that asks; it may speak only for itself."""
+        self._clock.check()
         if request.who != request.path["gateway"]:
             raise HttpProblem(403, "Another gateway's address", f"This key belongs to the gateway {request.who!r}.")
         return self._fleet.get(request.who)

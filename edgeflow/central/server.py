@@ -15,7 +15,7 @@ from edgeflow.central.metrics import Counts, exposition
 from edgeflow.central.settings import Settings
 from edgeflow.central.tables import SCHEMA
 from edgeflow.central.views import ResultQuery, Token
-from edgeflow.clock import Clock, SystemClock
+from edgeflow.clock import SystemClock
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.store.database import Database
 from edgeflow.web.guard import Guard, admin_token
@@ -26,7 +26,7 @@ from edgeflow.web.static import Pages
 
 
 @asynccontextmanager
-async def started(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Served]:
+async def started(settings: Settings, clock: SystemClock | None = None) -> AsyncIterator[Served]:
     """A running central server for as long as the block lasts.
 
     Raises ConfigError where the address or the certificate cannot be used, StoreError where the

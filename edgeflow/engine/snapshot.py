@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable
+from dataclasses import fields
 from functools import cache
 from typing import Any, cast
 
@@ -23,18 +23,12 @@ def _adapter(state: type[Any]) -> TypeAdapter[Any]:
     return _adapter_of(cast("Hashable", state))
 
 
-def schema(state: type[Any]) -> str:
-    """A short fingerprint of a state's shape."""
-    return hashlib.sha256(orjson.dumps(_adapter(state).json_schema(), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-
-
 def dump(step: Step) -> bytes:
     """The node as it stands. Ports the engine feeds from tags are left out: the next sample brings them."""
     kind = step.kind
     keeps_inputs = kind.state is not None or len(step.inputs) > 1
     content: dict[str, Any] = {"kind": kind.kind}
     if kind.state is not None:
-        content["schema"] = schema(kind.state)
         content["state"] = _adapter(kind.state).dump_python(step.state, mode="json")
     if keeps_inputs and step.inputs:
         content["inputs"] = {
@@ -59,10 +53,7 @@ def load(step: Step, saved: bytes) -> str:
         return f"was a {content.get('kind')}, is a {kind.kind}"
     lost = ""
     if kind.state is not None and "state" in content:
-        try:
-            step.state = _adapter(kind.state).validate_python(content["state"])
-        except ValidationError as error:
-            lost = f"its state has another shape ({error.error_count()} differences)"
+        lost = _restore(step, kind.state, content["state"])
     if not lost:
         for port, (value, quality, at) in content.get("inputs", {}).items():
             step.inputs[port] = Message(value, Quality(quality), at)
@@ -73,3 +64,15 @@ def load(step: Step, saved: bytes) -> str:
         if output in step.drives:
             step.holds[output] = Request(step.owner, output, pattern, priority, since, lease_end)
     return lost
+
+
+def _restore(step: Step, shape: type[Any], state: dict[str, Any]) -> str:
+    """Takes a state over where nothing of it would be lost; fields that are new begin with their defaults."""
+    unknown = sorted(set(state) - {each.name for each in fields(shape)})
+    if unknown:
+        return f"its state has another shape: {', '.join(unknown)} would be lost"
+    try:
+        step.state = _adapter(shape).validate_python(state)
+    except ValidationError as error:
+        return f"its state has another shape ({error.error_count()} differences)"
+    return ""

@@ -39,8 +39,8 @@ class Step:
     """A node of a running flow. It is the `Effects` its own handlers are given."""
 
     __slots__ = (
-        "at", "calls", "changed", "drives", "fed", "flow", "holds", "index", "inputs", "kind", "name", "outs", "passes_bad",
-        "plan", "quality", "saved", "saved_steps", "state", "steps", "timers",
+        "at", "calls", "changed", "drives", "fed", "flow", "holds", "index", "inputs", "kind", "name", "outs",
+        "passes_bad", "plan", "quality", "saved", "saved_steps", "state", "steps", "timers",
     )  # fmt: skip
 
     def __init__(self, planned: PlannedNode, index: int, flow: FlowRun) -> None:

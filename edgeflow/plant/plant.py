@@ -84,17 +84,10 @@ async def plant(settings: Settings) -> AsyncIterator[Plant]:
     quiet()
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        ports = {name: _port(name, wanted, settings) for name, wanted in _wanted(settings).items()}
         host, mqtt_port = settings.mqtt_host, settings.mqtt_port
         if settings.broker != "none":
-            host = "127.0.0.1"
-            mqtt_port = await stack.enter_async_context(broker(_port("oven", mqtt_port, settings), settings.broker))
-        ports = {
-            "truth": _port("truth", settings.truth_port, settings),
-            "press": _port("press", settings.press_port, settings),
-            "meter": _port("meter", settings.meter_port, settings),
-            "io1": _port("io1", settings.io_port, settings),
-            "filler": _port("filler", settings.filler_port, settings),
-        }
+            host, mqtt_port = "127.0.0.1", await stack.enter_async_context(broker(ports["mqtt"], settings.broker))
         factory = Factory(clock, seed=settings.seed, speed=settings.speed, held=settings.held)
         units = {
             "press": ModbusDevice(ports["press"], PressUnit(factory), faults=_COUNTING),
@@ -119,8 +112,10 @@ async def plant(settings: Settings) -> AsyncIterator[Plant]:
         )
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(run) for run in (filler.run(), oven.run(), *map(faults.run, faults.devices))]
-            yield Plant(addresses, {**ports, "mqtt": mqtt_port}, factory, faults)
-            await _end(running)
+            try:
+                yield Plant(addresses, {**ports, "mqtt": mqtt_port}, factory, faults)
+            finally:
+                await _end(running)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
@@ -150,6 +145,17 @@ async def run(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
     log.info("plant has ended")
+
+
+def _wanted(settings: Settings) -> dict[str, int]:
+    ports = {
+        "truth": settings.truth_port,
+        "press": settings.press_port,
+        "meter": settings.meter_port,
+        "io1": settings.io_port,
+        "filler": settings.filler_port,
+    }
+    return ports if settings.broker == "none" else ports | {"mqtt": settings.mqtt_port}
 
 
 def _port(name: str, wanted: int, settings: Settings) -> int:

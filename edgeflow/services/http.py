@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 import aiohttp
 import orjson
@@ -25,6 +26,7 @@ class HttpService:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._tls: ssl.SSLContext | None = None
 
     async def run(self) -> None:
         """Keeps the connection pool until cancelled."""
@@ -54,7 +56,7 @@ class HttpService:
         url = request["url"]
         try:
             async with self._session.request(
-                request["method"], url, data=data, headers=headers, timeout=timeout
+                request["method"], url, data=data, headers=headers, timeout=timeout, ssl=self._trust(url)
             ) as response:
                 body = await response.content.read(BODY_BYTES + 1)
                 status = response.status
@@ -69,6 +71,13 @@ class HttpService:
         if status >= 400:
             raise Rejected(f"{url} answered {status}: {body[:200].decode('utf-8', 'replace')}")
         return _decoded(body)
+
+    def _trust(self, url: str) -> ssl.SSLContext | bool:
+        """The system's certificates, loaded when the first address needs them."""
+        if not url.startswith("https:"):
+            return True
+        self._tls = self._tls or ssl.create_default_context()
+        return self._tls
 
 
 def _decoded(body: bytes) -> Value:

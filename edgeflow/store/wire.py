@@ -21,7 +21,9 @@ class WireRecord(BaseModel):
     Fields that a newer gateway adds are kept: an older central server must not hold up its queue.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True, ser_json_inf_nan="null", defer_build=True)
+    model_config = ConfigDict(
+        extra="allow", frozen=True, populate_by_name=True, ser_json_inf_nan="null", defer_build=True
+    )
 
     stream: str = Field(description="What kind of result it is, such as `oee`.")
     key: str = Field(description="Stable name of the result within its stream.")

@@ -93,7 +93,7 @@ class Uplink:
         self._about = about
         self._client = CentralClient(settings.url, ca=None if settings.ca is None else base / settings.ca)
         self._reachable = asyncio.Event()
-        self._contact_ns = -_BLINK_NS
+        self._contact_ns = monotonic_ns()
         self._lost_ns = monotonic_ns()
         self._told_lost = False
         self._draft = state / "central.enrolling.json"

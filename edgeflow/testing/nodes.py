@@ -18,10 +18,10 @@ import copy
 import dataclasses
 import heapq
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -133,7 +133,7 @@ class Probe:
     def round_trip(self) -> None:
         """Stores the state as JSON and takes it back, as a restart does."""
         if self.state is not None:
-            adapter = _adapter(self.node.state)
+            adapter = _adapter(type(self.state))
             self.state = adapter.validate_json(adapter.dump_json(self.state))
 
     def _handle(self, handler: Callable[..., None] | None, event: object, at: int) -> list[Effect]:
@@ -372,8 +372,12 @@ def _played(subject: Subject, *, round_trips: bool = False) -> list[Effect]:
 
 
 @cache
-def _adapter(state: Any) -> TypeAdapter[Any]:
+def _adapter_of(state: Any) -> TypeAdapter[Any]:
     return TypeAdapter(state)
+
+
+def _adapter(state: type[Any]) -> TypeAdapter[Any]:
+    return _adapter_of(cast("Hashable", state))
 
 
 def _undescribed(model: type[BaseModel], path: str = "") -> Iterator[str]:

@@ -140,22 +140,22 @@ async def chromium(folder: Path) -> AsyncIterator[Page]:
         address = await _address(folder / "DevToolsActivePort", process)
         async with (
             aiohttp.ClientSession() as client,
-            asyncio.TaskGroup() as tasks,
             client.ws_connect(address, max_msg_size=64 << 20) as socket,
         ):
-            root = Page(socket, "")
-            listening = tasks.create_task(root.listen())
-            target = await root.send("Target.createTarget", url="about:blank")
-            attached = await root.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-            page = root
-            page._session = attached["sessionId"]
-            for domain in ("Page", "Runtime", "Network", "Log"):
-                await page.send(f"{domain}.enable")
-            yield page
-            page._session = ""
-            with suppress(RuntimeError, TimeoutError, ConnectionError):
-                await page.send("Browser.close")
-            listening.cancel()
+            page = Page(socket, "")
+            listening = asyncio.create_task(page.listen())
+            try:
+                target = await page.send("Target.createTarget", url="about:blank")
+                attached = await page.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+                page._session = attached["sessionId"]
+                for domain in ("Page", "Runtime", "Network", "Log"):
+                    await page.send(f"{domain}.enable")
+                yield page
+                page._session = ""
+                with suppress(RuntimeError, TimeoutError, ConnectionError):
+                    await page.send("Browser.close")
+            finally:
+                listening.cancel()
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):

@@ -177,6 +177,13 @@ class Plant:
             {"machine": "filler", "output": "light2", "state": "aborted", "since": self.ago(3 * MINUTE)},
             status="live",
         )
+        self.record(
+            "stop",
+            "press1/stop/1",
+            {"machine": "press1", "kind": "small_stop", "state": "held", "reason": 114, "duration_s": 42.0},
+            begin=self.now_ns - 20 * MINUTE,
+            end=self.now_ns - 20 * MINUTE + 42 * NS_PER_S,
+        )
         self.call("raised")
 
     def oee(self, machine: str, begin: int, a: float, p: float, q: float) -> None:

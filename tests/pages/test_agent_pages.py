@@ -56,6 +56,7 @@ TEXTS = {
         "Running",
         "98.9 % of the time is known",
         "Small stops 12 min",
+        "Held 114 small stop 42 s",
     ],
     "/energy": ["42.4 kW", "38.2 kW", "44.9 kW", "12.17 Wh", "6 min left", "6.12 kWh so far"],
     "/tags": [

@@ -8,17 +8,23 @@ import type { Wish } from "../shared/token";
 import { Empty, Mark } from "../shared/ui";
 import type { Tone } from "../shared/ui";
 import { Lamp, isLamp, words } from "./lamp";
-import { stateWord } from "./states";
+import { stateWord } from "../shared/words";
 import type { CallData, Gateway, HeldRequest, LampData, Output, Result } from "./types";
 
 type Send = (title: string, confirm: string, instance: string, action: string) => void;
 
 /** The calls that are not settled, the oldest first. */
 export function openCalls(live: Live): Result<CallData>[] {
-  return live
-    .all<Result<CallData>>("result/andon/")
-    .filter((result) => result.data.state === "raised" || result.data.state === "acknowledged")
-    .sort((a, b) => a.data.raised.localeCompare(b.data.raised));
+  const own = live.all<Result<CallData>>("result/andon/").filter((result) => isOpen(result.data));
+  // A light tells of its machine's call too, also after a restart, when the call itself has nothing new to say.
+  const told = lamps(live)
+    .filter(({ data }) => data.call && isOpen(data.call) && !own.some((one) => one.data.machine === data.machine))
+    .map((lamp) => ({ ...lamp, key: `${lamp.key}/call`, data: lamp.data.call! }));
+  return [...own, ...told].sort((a, b) => a.data.raised.localeCompare(b.data.raised));
+}
+
+function isOpen(call: CallData): boolean {
+  return call.state === "raised" || call.state === "acknowledged";
 }
 
 function lamps(live: Live): Result<LampData>[] {

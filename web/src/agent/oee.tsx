@@ -4,8 +4,8 @@ import { capital, clock, duration, number, percent } from "../shared/format";
 import { byName } from "../shared/live";
 import type { Live } from "../shared/live";
 import { Card, Empty, Mark, Section } from "../shared/ui";
-import { stateWord } from "./states";
-import type { Gateway, Result } from "./types";
+import { stateWord } from "../shared/words";
+import type { Gateway, Result, StopData } from "./types";
 
 export interface OeeData {
   machine: string;
@@ -61,12 +61,44 @@ export function Oee({ live, gateway }: { live: Live; gateway: Gateway }) {
   return (
     <>
       <h1 class="hidden">OEE</h1>
-      {all.map((machine) => <MachineOee key={machine.name} machine={machine} now={live.now()} zone={gateway.time_zone} />)}
+      {all.map((machine) => (
+        <MachineOee key={machine.name} machine={machine} stops={stops(live, machine.name)} now={live.now()} zone={gateway.time_zone} />
+      ))}
     </>
   );
 }
 
-function MachineOee({ machine, now, zone }: { machine: Machine; now: number; zone: string }) {
+const STOPS: Record<string, string> = { small_stop: "small stop", down: "stop", changeover: "changeover" };
+
+function stops(live: Live, machine: string): Result<StopData>[] {
+  const found = live.all<Result<StopData>>("result/stop/").filter((result) => result.data.machine === machine);
+  return found.sort((a, b) => b.at.localeCompare(a.at)).slice(0, 6);
+}
+
+function Stops({ results, now, zone }: { results: Result<StopData>[]; now: number; zone: string }) {
+  return (
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr><th>Latest stops</th><th>State</th><th>Reason</th><th>Counted as</th><th class="num">Length</th></tr>
+        </thead>
+        <tbody>
+          {results.map(({ key, begin, data }) => (
+            <tr key={key}>
+              <td>{clock(begin, zone, now)}</td>
+              <td>{stateWord(data.state)}</td>
+              <td>{data.reason === null || data.reason === 0 ? "–" : String(data.reason)}</td>
+              <td>{STOPS[data.kind] ?? data.kind}</td>
+              <td class="num">{duration(data.duration_s)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function MachineOee({ machine, stops, now, zone }: { machine: Machine; stops: Result<StopData>[]; now: number; zone: string }) {
   const { data, begin, end, coverage, status, quality } = machine.now;
   const parts = buckets(data);
   return (
@@ -96,6 +128,7 @@ function MachineOee({ machine, now, zone }: { machine: Machine; now: number; zon
           {data.policy && <span class="soft">Policy {data.policy.name}, small stops under {duration(data.policy.small_stop_s)}</span>}
         </p>
       </Card>
+      {stops.length > 0 && <Stops results={stops} now={now} zone={zone} />}
       {machine.earlier.length > 0 && <Earlier results={machine.earlier.slice(0, 6)} now={now} zone={zone} />}
     </Section>
   );

@@ -5,7 +5,7 @@ import type { Live } from "../shared/live";
 import { Card, Facts, Mark, Section, Shape } from "../shared/ui";
 import type { Tone } from "../shared/ui";
 import { Lamp, isLamp, words } from "./lamp";
-import { stateWord } from "./states";
+import { stateWord } from "../shared/words";
 import { machines } from "./oee";
 import { meters } from "./energy";
 import { openCalls } from "./andon";
@@ -58,7 +58,7 @@ export function Overview({ live, gateway }: { live: Live; gateway: Gateway }) {
                 ["Running for", duration(gateway.uptime_s)],
                 ["Started", clock(gateway.started, gateway.time_zone, live.now())],
                 ["Its time", `${clock(gateway.now, gateway.time_zone, live.now())} (${gateway.time_zone})`],
-                ["Clock", gateway.clock === "synchronised" ? "synchronised" : `${gateway.clock}: times may be wrong`],
+                gateway.clock !== "unknown" && ["Clock", gateway.clock],
                 ["Flows", flowSummary(live.all<Flow>("flow/"))],
               ]}
             />
@@ -218,7 +218,7 @@ function Uplink(props: { outbox: Outbox; central: Central; live: Live; gateway: 
           central.url !== null && !central.enrolled && ["Enrolled", "not yet"],
           ["Waiting", outbox.records ? `${plural(outbox.records, "result")}, ${bytes(outbox.bytes)}` : "nothing"],
           outbox.oldest !== null && ["Oldest", since(outbox.oldest)],
-          ["Room without it", outbox.capacity_left_s === null ? "–" : duration(outbox.capacity_left_s)],
+          ["Room without it", outbox.capacity_left_s === null ? "not known yet" : duration(outbox.capacity_left_s)],
           outbox.dropped > 0 && ["Lost", plural(outbox.dropped, "result")],
         ]}
       />

@@ -95,6 +95,8 @@ export interface LampData {
   state: string;
   pattern: Record<string, Level>;
   since: string;
+  /** The open call of the machine, where there is one. */
+  call?: CallData | null;
 }
 
 export interface CallData {
@@ -105,6 +107,14 @@ export interface CallData {
   escalated_to: string | null;
   raised: string;
   acknowledged: string | null;
+}
+
+export interface StopData {
+  machine: string;
+  kind: string;
+  state: string;
+  reason: Level;
+  duration_s: number;
 }
 
 export interface TagPlan {

@@ -6,6 +6,7 @@ import { ago, capital, clock, duration, number, percent, plural } from "../share
 import { Live, byName } from "../shared/live";
 import { Card, Empty, Facts, Mark, Section, useLive } from "../shared/ui";
 import type { Tone } from "../shared/ui";
+import { streamWord } from "../shared/words";
 import { inWords } from "./results";
 import type { FlowReport, GatewaySummary, WireRecord } from "./types";
 
@@ -40,7 +41,7 @@ function App() {
   const gateways = live.all<GatewaySummary>("gateway/");
   return (
     <>
-      <header class="bar">
+      <header class="bar alone">
         <div class="who"><strong>EdgeFlow</strong><span class="soft">central</span></div>
         <span class="connection" role="status">
           {live.connected ? <Mark tone="good">Live</Mark> : <Mark tone="wait">{live.started ? "Reconnecting" : "Connecting"}</Mark>}
@@ -80,7 +81,7 @@ function Fleet({ gateways }: { gateways: GatewaySummary[] }) {
 
 function GatewayCard({ gateway }: { gateway: GatewaySummary }) {
   const tone: Tone = gateway.connected ? "good" : "bad";
-  const said = records(`live/${gateway.gateway}/`).map(({ key, record }) => [key, record, inWords(record.stream, record.data)] as const);
+  const said = records(`live/${gateway.gateway}/`).filter(({ record }) => record.status === "live").map(({ key, record }) => [key, record, inWords(record.stream, record.data)] as const);
   return (
     <Card tone={tone} label={`Gateway ${gateway.gateway}`}>
       <div class="head">
@@ -99,7 +100,7 @@ function GatewayCard({ gateway }: { gateway: GatewaySummary }) {
       {said.length > 0 && (
         <ul class="livelist">
           {said.sort(([a], [b]) => byName(a, b)).slice(0, 8).map(([key, record, text]) => (
-            <li key={key}><span class="soft">{capital(record.stream)}</span> <span>{text}</span></li>
+            <li key={key}><span class="soft">{streamWord(record.stream)}</span> <span>{text}</span></li>
           ))}
         </ul>
       )}
@@ -132,17 +133,17 @@ function Results({ results }: { results: Came[] }) {
     <div class="scroll">
       <table>
         <thead>
-          <tr><th>Time</th><th>Gateway</th><th>Result</th><th>What it says</th><th class="num">Known</th><th>State</th></tr>
+          <tr><th>Time</th><th>Gateway</th><th>Result</th><th class="num">Known</th><th>State</th><th>Key</th></tr>
         </thead>
         <tbody>
           {results.map(({ key, gateway, record }) => (
             <tr key={key}>
               <td>{clock(record.at, zone, now)}</td>
               <td>{gateway}</td>
-              <td>{capital(record.stream)} <span class="soft">{record.key}</span></td>
-              <td>{inWords(record.stream, record.data)}</td>
-              <td class="num">{percent(record.coverage)}</td>
+              <td><span class="soft">{streamWord(record.stream)}</span> {inWords(record.stream, record.data)}</td>
+              <td class="num">{percent(record.coverage, 1)}</td>
               <td>{record.quality === "good" ? capital(record.status) : <Mark tone="warn">{capital(record.quality)}</Mark>}</td>
+              <td class="soft">{record.key}</td>
             </tr>
           ))}
         </tbody>

@@ -1,5 +1,6 @@
 /** A result in one line. */
 
+import { stateWord } from "../shared/words";
 import { duration, measured, number, percent } from "../shared/format";
 
 type Data = Record<string, unknown>;
@@ -17,12 +18,12 @@ function text(data: Data, name: string): string {
 const WORDS: Record<string, (data: Data) => string> = {
   oee: (data) =>
     `${text(data, "machine")}: OEE ${percent(num(data, "oee"), 1)} (A ${percent(num(data, "availability"))}, P ${percent(num(data, "performance"))}, Q ${percent(num(data, "quality"))}), ${number(num(data, "good"))} good`,
-  stop: (data) => `${text(data, "machine")} ${text(data, "state") || text(data, "kind")} for ${duration(num(data, "duration_s"))}`,
+  stop: (data) => `${text(data, "machine")} ${(text(data, "state") || text(data, "kind")).replaceAll("_", " ")} for ${duration(num(data, "duration_s"))}`,
   energy: (data) => {
     const kw = num(data, "kw");
     return `${text(data, "meter")}: ${kw === null ? "" : `${number(kw, 1)} kW now, `}${number(num(data, "kwh"), 2)} kWh, demand ${number(num(data, "demand_kw"), 1)} kW`;
   },
-  andon: (data) => `${text(data, "machine")}: ${text(data, "type") ? `${text(data, "type")} call ` : ""}${text(data, "state")}`,
+  andon: (data) => `${text(data, "machine")}: ${text(data, "type") ? `${text(data, "type")} call ${text(data, "state")}` : stateWord(text(data, "state")).toLowerCase()}`,
 };
 
 /** What a result says; for a stream of its own the first few plain values. */

@@ -1,6 +1,6 @@
-/** Machine states in the words of the shop floor. */
+/** Machine states and streams in the words of the shop floor. */
 
-import { capital } from "../shared/format";
+import { capital } from "./format";
 
 const WORDS: Record<string, string> = {
   execute: "Running",
@@ -15,6 +15,12 @@ const WORDS: Record<string, string> = {
   excluded: "Not planned",
   unknown: "Unknown",
 };
+
+const STREAMS: Record<string, string> = { oee: "OEE" };
+
+export function streamWord(stream: string): string {
+  return STREAMS[stream] ?? capital(stream);
+}
 
 export function stateWord(state: string): string {
   return WORDS[state] ?? capital(state);
