@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 from edgeflow.units import NS_PER_S
@@ -68,7 +69,13 @@ def monotonic_ns() -> int:
 def utc_text(ns: int) -> str:
     """RFC 3339 in UTC with milliseconds, rounded down: `2026-11-20T06:00:00.250Z`."""
     seconds, rest = divmod(ns, NS_PER_S)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1_000_000:03d}Z"
+    return f"{_second_text(seconds)}.{rest // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second_text(seconds: int) -> str:
+    """Most times that are told lie in the same few seconds."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def utc_ns(text: str) -> int:

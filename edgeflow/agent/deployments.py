@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import structlog
@@ -29,6 +29,15 @@ ATTEMPTS = 2
 """How often a version on trial is begun: a restart in its trial tries once more, the next goes back."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that does not run: not let in, or `tried` and taken back."""
+
+    version: str
+    reason: str
+    tried: bool
+
+
 class Deployments:
     """Starts the flows of this gateway and swaps versions between two ticks, with their states."""
 
@@ -36,7 +45,7 @@ class Deployments:
         self._config, self._engine, self._store, self._documents = config, engine, store, documents
         self._clock = clock
         self._pointers: dict[str, FlowPointer] = {}
-        self._refused: dict[str, tuple[str, str]] = {}
+        self._refused: dict[str, Refusal] = {}
         self._on_trial: set[str] = set()
 
     async def start(self) -> None:
@@ -49,8 +58,7 @@ class Deployments:
             try:
                 self._deploy(plan or shipped, saved, "restart" if saved else "first")
             except Rejected as error:
-                log.error("a flow does not start", flow=instance, reason=str(error))
-                self._refused[instance] = (shipped.version, str(error))
+                self._refuse(instance, shipped.version, str(error), tried=True)
 
     async def _remembered(self, instance: str, pointer: FlowPointer) -> Plan | None:
         if pointer.state == "pending":
@@ -59,8 +67,7 @@ class Deployments:
                 self._on_trial.add(instance)
             else:
                 reason = "the gateway was stopped twice while it was on trial"
-                self._refused[instance] = (pointer.version, reason)
-                log.warning("back to the last good version", flow=instance, reason=reason)
+                self._refuse(instance, pointer.version, reason, tried=True)
                 pointer = _back(pointer)
             await self._point(pointer)
         found = await asyncio.to_thread(self._documents.flow, pointer.version)
@@ -69,8 +76,7 @@ class Deployments:
         try:
             return self._compiled(instance, found, pointer.parameters)
         except ConfigError as error:
-            log.error("a deployed flow no longer fits the configuration", flow=instance, reason=str(error))
-            self._refused[instance] = (pointer.version, str(error))
+            self._refuse(instance, pointer.version, f"it no longer fits the configuration: {error}")
             return None
 
     async def finish_trials(self) -> None:
@@ -122,7 +128,7 @@ class Deployments:
             self._deploy(plan, saved, "redeploy")
         except Rejected as error:
             await self._point(_back(pointer))
-            return self._refuse(instance, wanted, str(error))
+            return self._refuse(instance, wanted, str(error), tried=True)
         self._refused.pop(instance, None)
         return await self._watch(instance)
 
@@ -142,7 +148,7 @@ class Deployments:
             return self.standing(instance)
         reason = flow.fault if flow else "it does not run"
         await self._go_back(instance, pointer)
-        return self._refuse(instance, pointer.version, reason)
+        return self._refuse(instance, pointer.version, reason, tried=True)
 
     async def _go_back(self, instance: str, pointer: FlowPointer) -> None:
         good = _back(pointer)
@@ -161,9 +167,9 @@ class Deployments:
             log.warning("a node begins anew", flow=plan.instance, node=node, reason=reason)
         log.info("flow started", flow=plan.instance, document=plan.flow, version=plan.version[:8], why=why)
 
-    def _refuse(self, instance: str, version: str, reason: str) -> FlowReport:
+    def _refuse(self, instance: str, version: str, reason: str, *, tried: bool = False) -> FlowReport:
         log.warning("a flow version was refused", flow=instance, version=version[:8], reason=reason)
-        self._refused[instance] = (version, reason)
+        self._refused[instance] = Refusal(version, reason, tried)
         return self.standing(instance)
 
     async def _point(self, pointer: FlowPointer) -> None:
@@ -176,16 +182,18 @@ class Deployments:
         refused = self._refused.get(instance)
         entry = self._config.root.flows.get(instance)
         name, version = (flow.plan.flow, flow.plan.version) if flow else (entry.flow if entry else "", "")
-        wanted, reason = refused or ("", flow.fault if flow else "it does not run")
+        wanted, reason = (
+            (refused.version, refused.reason) if refused else ("", flow.fault if flow else "it does not run")
+        )
         state: FlowState = "active"
-        if refused:
-            state = "refused"
-        elif flow is None:
+        if flow is None:
             state = "stopped"
+        elif refused:
+            state = "failed" if refused.tried else "refused"
         elif flow.fault:
             state = "failed"
         elif instance in self._on_trial:
-            state = "pending"
+            state, wanted = "pending", version
         return FlowReport(instance=instance, flow=name, version=version, state=state, reason=reason, wanted=wanted)
 
     def reports(self) -> list[FlowReport]:

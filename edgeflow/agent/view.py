@@ -66,9 +66,9 @@ class View:
 
     def unready(self) -> Sequence[str]:
         problems = [
-            f"the flow {flow.instance} does not run: {flow.reason}"
-            for flow in self._deployments.reports()
-            if flow.state in ("failed", "stopped")
+            f"the flow {report.instance} does not run: {report.reason}"
+            for report in self._deployments.reports()
+            if not self._runs(report.instance)
         ]
         connecting = [d.name for d in self._devices.status().devices if d.state == "connecting"]
         if connecting:
@@ -131,12 +131,16 @@ class View:
             flow=report.flow,
             title=running.plan.title if running else "",
             version=report.version,
-            state=_FLOW_STATES[report.state],
+            state="refused" if report.state == "failed" and self._runs(instance) else _FLOW_STATES[report.state],
             reason=report.reason,
             ticks=running.ticks if running else 0,
             last_tick=utc_text(running.last_at) if running and running.last_at else None,
             us_per_tick=running.busy_ns / running.ticks / 1000 if running and running.ticks else None,
         )
+
+    def _runs(self, instance: str) -> bool:
+        flow = self._engine.flows.get(instance)
+        return flow is not None and not flow.fault
 
     def _output(self, status: OutputStatus) -> views.Output:
         decided = self._engine.requests.decision(status.name)

@@ -135,7 +135,7 @@ def sim_plant(
     held: Annotated[bool, typer.Option(help="Hold the machines until POST /control lets them run.")] = False,
 ) -> None:
     """Run a simulated plant: press, filler, meter, oven and stack light over real protocols, with the truth beside."""
-    given = locals()
+    given = dict(locals())  # a copy: what is imported below is none of it
     from edgeflow.plant.plant import Settings, run  # noqa: PLC0415
 
     set_up_logs()
