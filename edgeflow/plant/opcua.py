@@ -33,6 +33,7 @@ VARIABLES = {
     "Setpoint": ua.VariantType.Double,
 }
 SETPOINT = "Setpoint"
+_ACCEPTED_S = 0.05
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,6 +86,10 @@ async def _take(server: Server, nodes: dict[str, Node], line: dict[str, Any]) ->
             await server.bserver.start()
         else:
             await server.bserver.stop()
+            # A connection that was just being accepted has not been closed yet.
+            await asyncio.sleep(_ACCEPTED_S)
+            for transport in list(server.iserver.asyncio_transports):
+                transport.close()
 
 
 def _report_setpoint(server: Server, node: Node) -> None:

@@ -45,7 +45,7 @@ class Figures:
 
 def _text(found: list[float]) -> str:
     if len(found) == 1:
-        return f"{found[0]:g}" if found[0] == int(found[0]) else f"{found[0]:.3f}"
+        return f"{found[0]:g}" if found[0] == int(found[0]) else f"{found[0]:.4g}"
     return f"median {median(found):.3f}  max {max(found):.3f}  n {len(found)}"
 
 

@@ -29,6 +29,7 @@ interface Trouble {
   tone: Tone;
   what: string;
   why: string;
+  href?: string;
 }
 
 export function Overview({ live, gateway }: { live: Live; gateway: Gateway }) {
@@ -94,13 +95,13 @@ function Verdict({ troubles, devices }: { troubles: Trouble[]; devices: number }
       <div>
         <h1>{troubles.length === 1 ? troubles[0]!.what : `${number(troubles.length)} things need attention`}</h1>
         {troubles.length === 1 ? (
-          <p>{troubles[0]!.why}</p>
+          <p>{troubles[0]!.why} <More trouble={troubles[0]!} /></p>
         ) : (
           <ul>
             {troubles.map((one) => (
               <li key={one.what}>
                 <Shape tone={one.tone} />
-                <span><strong>{one.what}.</strong> {one.why}</span>
+                <span><strong>{one.what}.</strong> {one.why} <More trouble={one} /></span>
               </li>
             ))}
           </ul>
@@ -108,6 +109,10 @@ function Verdict({ troubles, devices }: { troubles: Trouble[]; devices: number }
       </div>
     </div>
   );
+}
+
+function More({ trouble }: { trouble: Trouble }) {
+  return trouble.href ? <a href={trouble.href}>Have a look</a> : null;
 }
 
 function troubles(live: Live, gateway: Gateway): Trouble[] {
@@ -119,7 +124,7 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
     }
   }
   for (const flow of live.all<Flow>("flow/")) {
-    if (flow.state === "quarantined") found.push({ tone: "bad", what: `Flow ${flow.name} was stopped`, why: flow.reason });
+    if (flow.state === "quarantined") found.push({ tone: "bad", what: `Flow ${flow.name} was stopped`, why: flow.reason, href: "/flows" });
     if (flow.state === "refused") found.push({ tone: "bad", what: `Flow ${flow.name} cannot run`, why: flow.reason });
   }
   for (const output of live.all<Output>("output/")) {
@@ -127,7 +132,7 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
   }
   for (const call of openCalls(live)) {
     if (call.data.state === "raised") {
-      found.push({ tone: "warn", what: `${call.data.machine} calls ${call.data.type}`, why: "Nobody has acknowledged yet; see Andon." });
+      found.push({ tone: "warn", what: `${call.data.machine} calls ${call.data.type}`, why: "Nobody has acknowledged yet.", href: "/andon" });
     }
   }
   const central = live.one<Central>("central");
