@@ -199,7 +199,7 @@ class Engine:
         flow.fault = f"{node} failed: {type(error).__name__}: {error} (line {where.lineno} of {where.name})"
         flow.pending.clear()
         for each in flow.steps:
-            each.inputs.fresh.clear()
+            each.ready = False
             each.holds.clear()
         self.faults += 1
         self.requests.drop_flow(flow.plan.instance)

@@ -66,15 +66,17 @@ class FlowRun:
 
     def _pass(self, order: tuple[Step, ...]) -> None:
         for step in order:
-            inputs = step.inputs
-            if inputs.fresh:
+            if step.ready:
+                step.ready = False
                 self.stepping = step
                 step.steps += 1
+                inputs = step.inputs
                 if step.quality is BAD and step.passes_bad:
                     step.emit_bad()
                 else:
                     step.changed(step.plan, step.state, inputs, step)
-                inputs.fresh.clear()
+                if step.joins:
+                    inputs.fresh.clear()
                 step.at = 0
 
     def begin(self, run: int | None = None) -> int:

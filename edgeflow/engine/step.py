@@ -39,8 +39,8 @@ class Step:
     """A node of a running flow. It is the `Effects` its own handlers are given."""
 
     __slots__ = (
-        "at", "calls", "changed", "drives", "fed", "flow", "holds", "index", "inputs", "kind", "name", "outs",
-        "passes_bad", "plan", "quality", "saved", "saved_steps", "state", "steps", "timers",
+        "at", "calls", "changed", "drives", "fed", "flow", "holds", "index", "inputs", "joins", "kind", "name", "outs",
+        "passes_bad", "plan", "quality", "ready", "saved", "saved_steps", "state", "steps", "timers",
     )  # fmt: skip
 
     def __init__(self, planned: PlannedNode, index: int, flow: FlowRun) -> None:
@@ -52,6 +52,10 @@ class Step:
         self.fed = frozenset(planned.listens)
         self.drives = planned.drives
         self.inputs = Inputs()
+        self.joins = len(planned.inputs) > 1
+        self.ready = False
+        if not self.joins:
+            self.inputs.fresh = set(planned.inputs)  # its only port, whenever it is stepped
         self.outs = {port: Out() for port in planned.outputs}
         self.at = self.steps = 0
         self.quality: Quality = GOOD
@@ -73,7 +77,9 @@ class Step:
         """Puts a message on an input port; the step sees it when its turn comes."""
         inputs = self.inputs
         inputs[port] = message
-        inputs.fresh.add(port)
+        if self.joins:
+            inputs.fresh.add(port)
+        self.ready = True
         self.at = max(self.at, message.at)
         if message.quality or self.quality:
             self.quality = max(m.quality for m in inputs.values())
@@ -93,7 +99,9 @@ class Step:
         for target, into in out.targets:  # `take`, written out: this is the hottest line of the engine
             inputs = target.inputs
             inputs[into] = message
-            inputs.fresh.add(into)
+            if target.joins:
+                inputs.fresh.add(into)
+            target.ready = True
             if at > target.at:  # noqa: PLR1730 - max() costs three times as much
                 target.at = at
             if quality or target.quality:
