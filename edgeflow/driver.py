@@ -27,6 +27,8 @@ from edgeflow.model import Quality, Scalar, ValueType
 L = TypeVar("L", bound=BaseModel)
 D = TypeVar("D", bound=BaseModel)
 P = TypeVar("P", bound=BaseModel)
+AnyDevice = TypeVar("AnyDevice", bound=BaseModel, contravariant=True)
+AnyPoint = TypeVar("AnyPoint", bound=BaseModel, contravariant=True)
 
 
 @dataclass(slots=True)
@@ -69,14 +71,14 @@ class Session(Protocol):
 
 
 @runtime_checkable
-class Reads(Protocol[D, P]):
-    async def prepare(self, device: D, points: Sequence[P], deadline: float) -> Reader:
+class Reads(Protocol[AnyDevice, AnyPoint]):
+    async def prepare(self, device: AnyDevice, points: Sequence[AnyPoint], deadline: float) -> Reader:
         """Plans once how to read these points of one device."""
 
 
 @runtime_checkable
-class Watches(Protocol[D, P]):
-    async def watch(self, device: D, points: Sequence[P], push: Push) -> None:
+class Watches(Protocol[AnyDevice, AnyPoint]):
+    async def watch(self, device: AnyDevice, points: Sequence[AnyPoint], push: Push) -> None:
         """Subscribes and pushes until cancelled (closing) or until the link is lost (`LinkDown`).
 
         Pushes an empty column at least every `device.heartbeat`-like interval the protocol allows,
@@ -85,8 +87,8 @@ class Watches(Protocol[D, P]):
 
 
 @runtime_checkable
-class Writes(Protocol[D, P]):
-    async def write(self, device: D, points: Sequence[P], values: Sequence[Scalar], deadline: float) -> None:
+class Writes(Protocol[AnyDevice, AnyPoint]):
+    async def write(self, device: AnyDevice, points: Sequence[AnyPoint], values: Sequence[Scalar], deadline: float) -> None:
         """Writes the values in order; raises `Rejected` where the device refuses one."""
 
 

@@ -28,8 +28,9 @@ from edgeflow.agent.views import (
 from edgeflow.clock import utc_text
 from edgeflow.document import suggestion
 from edgeflow.model import Record, Scalar, Tag
+from edgeflow.store.wire import json_value
 from edgeflow.units import NS_PER_S
-from edgeflow.web.columns import Chunk, TagColumns, plain, wire
+from edgeflow.web.columns import Chunk, TagColumns, wire
 from edgeflow.web.guard import Guard
 from edgeflow.web.live import Hub
 from edgeflow.web.routes import HttpProblem, Prepared, Reply, Request, Route, build_app, built_pages
@@ -155,7 +156,10 @@ def result_bytes(record: Record) -> bytes:
         "coverage": record.coverage,
         "data": record.data,
     }
-    return orjson.dumps(shown, default=plain, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(shown, option=orjson.OPT_STRICT_INTEGER)
+    except TypeError:
+        return orjson.dumps(json_value(shown))
 
 
 def build(view: AgentView, hub: Hub, guard: Guard, *, pages: Pages | None = None) -> tuple[web.Application, LiveFeed]:

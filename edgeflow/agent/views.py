@@ -177,7 +177,7 @@ class TagTable(Told):
     writable: list[bool] = Field(description="Whether it can be written.")
     about: list[str] = Field(description="What it is.")
     values: list[bool | int | float | str | None] = Field(
-        description="The newest value; integers beyond 2^53 are text, bytes are base64."
+        description="The newest value; integers of 2^53 and more are text, bytes are hexadecimal."
     )
     qualities: list[QualityWord] = Field(description="How far it can be trusted.")
     times: list[Time | None] = Field(description="The source's time; null where it was never read.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -181,7 +180,7 @@ class TagColumns:
             if source_ns not in times:
                 times[source_ns] = utc_text(source_ns)
         chunk.now = {
-            "values": _items([wire(value) for value in self._values[part]]),
+            "values": _items(self._values[part]),
             "qualities": b",".join([_WORDS[fault[0] if fault else GOOD] for fault in faults]),
             "times": _items([times[source_ns] for source_ns in self._source_ns[part]]),
             "reasons": _items([fault[1] if fault else "" for fault in faults]),
@@ -190,16 +189,16 @@ class TagColumns:
 
 
 def wire(value: Scalar) -> Scalar:
-    """A value as JSON can carry it exactly: integers beyond 2^53 as text, bytes in base64."""
-    if isinstance(value, int) and not -EXACT <= value <= EXACT:
+    """A value as JSON can carry it exactly: integers of 2^53 and more as text, bytes in hexadecimal, no half characters."""
+    if isinstance(value, int) and not -EXACT < value < EXACT:
         return str(value)
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value.hex() if isinstance(value, bytes) else value
 
 
-def plain(value: object) -> object:
-    """What JSON has no form for, inside a result: bytes in base64, the rest as its text."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-def _items(column: Sequence[object]) -> bytes:
-    return orjson.dumps(column)[1:-1]
+def _items(column: Sequence[Scalar]) -> bytes:
+    try:
+        return orjson.dumps(column, option=orjson.OPT_STRICT_INTEGER)[1:-1]
+    except TypeError:
+        return orjson.dumps([wire(value) for value in column])[1:-1]

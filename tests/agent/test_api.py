@@ -219,3 +219,10 @@ async def test_the_openapi_document_is_valid_and_names_every_operation(agent: Ag
 async def test_every_page_has_an_address_of_its_own(agent: Agent, view: str) -> None:
     async with agent.client.get(agent.url + view) as response:
         assert (response.status, response.content_type) == (200, "text/html")
+
+
+async def test_a_result_that_json_cannot_hold_is_shown_all_the_same(agent: Agent) -> None:
+    agent.plant.record("odd", "one", {"huge": 2**64, "raw": b"\x01", "nan": float("nan")})
+    body = (await agent.get("/api/v1/results"))[1]
+    odd = next(one for one in Results.model_validate_json(body).results if one.stream == "odd")
+    assert odd.data == {"huge": "18446744073709551616", "raw": "01", "nan": None}

@@ -56,13 +56,13 @@ async def test_the_newest_block_wins_whatever_part_of_a_device_it_covers() -> No
     assert (await columns_of(columns))["values"] == [4, 4]
 
 
-async def test_integers_beyond_2_to_the_53_and_bytes_stay_exact() -> None:
-    names = ("a/a", "a/b", "a/c", "a/d", "a/e")
+async def test_large_integers_and_bytes_stay_exact_and_broken_text_harms_nothing() -> None:
+    names = ("a/a", "a/b", "a/c", "a/d", "a/e", "a/f")
     columns = TagColumns(Tag(name) for name in names)
-    values: list[Scalar] = [2**53, 2**53 + 1, -(2**60), b"\x00\xff", float("nan")]
+    values: list[Scalar] = [2**53 - 1, 2**53 + 1, -(2**70), b"\x00\xff", float("nan"), "\ud800x"]
     columns.take(Block("a", names, values, AT, AT))
     table = await columns_of(columns)
-    assert table["values"] == [9007199254740992, "9007199254740993", "-1152921504606846976", "AP8=", None]
+    assert table["values"] == [9007199254740991, "9007199254740993", "-1180591620717411303424", "00ff", None, "?x"]
 
 
 async def test_only_chunks_that_changed_are_rendered_again() -> None:
