@@ -21,13 +21,12 @@ COPY . ./
 COPY --from=pages /src/edgeflow/web/pages edgeflow/web/pages
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel . \
  && /opt/edgeflow/bin/pip install --no-cache-dir --no-index --no-deps /tmp/wheel/*.whl \
- && /opt/edgeflow/bin/python -m pip uninstall --yes --quiet pip setuptools \
- && install -d -m 0700 -o 10001 -g 10001 /var/lib/edgeflow
+ && /opt/edgeflow/bin/python -m pip uninstall --yes --quiet pip setuptools
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="EdgeFlow" org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=program /opt/edgeflow /opt/edgeflow
-COPY --from=program /var/lib/edgeflow /var/lib/edgeflow
+RUN install -d -m 0700 -o 10001 -g 10001 /var/lib/edgeflow
 ENV PATH=/opt/edgeflow/bin:$PATH \
     EDGEFLOW_STATE=/var/lib/edgeflow \
     EDGEFLOW_HEALTH=http://127.0.0.1:8080/healthz

@@ -16,6 +16,7 @@ from edgeflow.outputs.arbitration import Decision
 from edgeflow.store.database import StoreError
 from edgeflow.store.store import AuditEntry, Store
 from edgeflow.units import NS_PER_S, duration_text
+from edgeflow.web.latest import Latest
 
 log = structlog.get_logger()
 
@@ -60,6 +61,7 @@ class Conductor:
         alive: Callable[[], None],
     ) -> None:
         self.engine, self.stats = engine, ConductorStats()
+        self.latest = Latest()
         self.outputs: Outputs | None = None
         self._clock, self._store = clock, store
         self._note, self._submit, self._live, self._alive = note, submit, live, alive
@@ -69,7 +71,6 @@ class Conductor:
         self._unsaved = Commit({}, [], [])
         self._refused = False
         self._waiting: list[asyncio.Event] = []
-        self._sent: dict[tuple[str, str, str, bool], Record] = {}
 
     def block(self, block: Block) -> None:
         """A device has delivered."""
@@ -105,6 +106,11 @@ class Conductor:
             calls, engine.calls_now = engine.calls_now, []
             for call in calls:
                 self._submit(call)
+        if engine.live:
+            live, engine.live = engine.live, {}
+            for record in live.values():
+                self.latest.take(record)
+                self._live(record)
         due = engine.next_due()
         if due is not None and (self._wake_at is None or due < self._wake_at):
             self._arm(due)
@@ -159,7 +165,8 @@ class Conductor:
         unsaved = self._unsaved
         states, records, calls = unsaved.states | new.states, unsaved.records + new.records, unsaved.calls + new.calls
         audit, self._audit = self._audit, []
-        self._send_live()
+        for record in new.records:
+            self.latest.take(record)
         try:
             await self._store.commit(states, records, audit=audit)
         except StoreError as error:
@@ -188,9 +195,3 @@ class Conductor:
         event = asyncio.Event()
         self._waiting.append(event)
         await event.wait()
-
-    def _send_live(self) -> None:
-        for key, record in self.engine.latest.items():
-            if self._sent.get(key) is not record:
-                self._sent[key] = record
-                self._live(record)

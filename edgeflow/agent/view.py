@@ -59,7 +59,7 @@ class View:
         return self._columns
 
     def results(self) -> Iterable[Record]:
-        return self._engine.latest.values()
+        return self._conductor.latest
 
     def metrics(self) -> bytes:
         return self._metrics()

@@ -86,6 +86,7 @@ class Intake:
         self._parts: dict[tuple[int, ...], _Part] = {}
         self._calm = False  # good, and nothing to judge: nearly always
         self._told = False  # whether the tags have been told that the device is lost
+        self._told_ns = 0  # when they were told so last
         self._logged = False
         self._keeps = plan.driver.pushes
         self._values: list[Scalar] = []
@@ -160,6 +161,7 @@ class Intake:
             return
         self._told = True
         now_ns, count = self._clock.now_ns(), len(self.tags)
+        self._told_ns = now_ns
         faults: Faults = dict.fromkeys(range(count), (BAD, reason))
         self._deliver(Block(self.plan.name, self._whole.tags, [None] * count, now_ns, now_ns, faults))
 
@@ -174,6 +176,8 @@ class Intake:
             source_ns = read_ns
         elif source_ns > read_ns + _AHEAD_NS:  # a wrong clock must not carry our time into the future
             self.stats.clock_ahead += 1
+            source_ns = read_ns
+        elif source_ns < self._told_ns:  # what was told as not known does not become known afterwards
             source_ns = read_ns
         if faults is None and self._calm:
             self._last_good_ns = read_ns

@@ -43,8 +43,8 @@ class Commit:
 class Engine:
     """Runs flows. Synchronous and pure but for measuring its own cost; knows time only from its inputs.
 
-    `latest` keeps the newest record per (flow, node, stream), and the newest final one beside it.
-    After every input take `decisions()` and `calls_now`; at every commit tick take `commit()`.
+    After every input take `decisions()`, `calls_now` and `live`, the newest live record per (stream, key); at every
+    commit tick take `commit()`.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Engine:
         self.now = 0
         self.flows: dict[str, FlowRun] = {}
         self.requests = Requests(outputs)
-        self.latest: dict[tuple[str, str, str, bool], Record] = {}
         self.records: list[Record] = []
+        self.live: dict[tuple[str, str], Record] = {}
         self.calls_now: list[Call] = []
         self.calls_after_commit: list[Call] = []
         self.waiting: dict[str, Step] = {}

@@ -149,8 +149,9 @@ class Step:
             stream, key, core.next_version() if version is None else version, self.at, data, begin, end, core.place,
             plan.instance, plan.version, self.quality if quality is None else quality, coverage, status,
         )  # fmt: skip
-        core.latest[plan.instance, self.name, stream, status == "final"] = record
-        if status != "live":
+        if status == "live":
+            core.live[stream, key] = record
+        else:
             core.records.append(record)
 
     def hold(self, output: str, pattern: Pattern, *, priority: int = 500, lease: int | None = None) -> None:

@@ -212,7 +212,7 @@ class _Compilation:
                 i for (target, _), (source, _, i) in self.fed.items() if source == loop[-1] and target == loop[0]
             )
             self.wrong(
-                ("wires", where), f"closes a cycle: {' -> '.join([*loop, loop[0]])}; break it with a `delay` node"
+                ("wires", where), f"closes a cycle: {' -> '.join([*loop, loop[0]])}; remove one of these wires"
             )
             return
         self.order = topological(after)

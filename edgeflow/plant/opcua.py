@@ -18,6 +18,7 @@ from typing import Any, cast
 from asyncua import ua
 from asyncua.common.callback import CallbackType, ServerItemCallback
 from asyncua.common.node import Node
+from asyncua.server.binary_server_asyncio import BinaryServer
 from asyncua.server.server import Server
 from asyncua.ua.attribute_ids import AttributeIds
 
@@ -33,7 +34,7 @@ VARIABLES = {
     "Setpoint": ua.VariantType.Double,
 }
 SETPOINT = "Setpoint"
-_ACCEPTED_S = 0.05
+_CLOSE_AGAIN_S = 0.02
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -85,11 +86,17 @@ async def _take(server: Server, nodes: dict[str, Node], line: dict[str, Any]) ->
         if line["listen"]:
             await server.bserver.start()
         else:
-            await server.bserver.stop()
-            # A connection that was just being accepted has not been closed yet.
-            await asyncio.sleep(_ACCEPTED_S)
+            await _drop(server, server.bserver)
+
+
+async def _drop(server: Server, listener: BinaryServer) -> None:
+    """Stops listening and closes every connection, one that is just being accepted too: `stop` would wait for it."""
+    async with asyncio.TaskGroup() as tasks:
+        stopping = tasks.create_task(listener.stop())
+        while not stopping.done():
             for transport in list(server.iserver.asyncio_transports):
                 transport.close()
+            await asyncio.sleep(_CLOSE_AGAIN_S)
 
 
 def _report_setpoint(server: Server, node: Node) -> None:

@@ -204,7 +204,7 @@ class _Run:
 
     def _commit(self) -> None:
         """Takes over what the engine has made so far; live records, which are never stored, too."""
-        live = [record for record in self.engine.latest.values() if record.status == "live"]
+        live = list(self.engine.live.values())
         commit = self.engine.commit(windows=True)
         self.calls += self.engine.calls_now
         self.engine.calls_now.clear()

@@ -189,7 +189,7 @@ class TagColumns:
 
 
 def wire(value: Scalar) -> Scalar:
-    """A value as JSON can carry it exactly: integers of 2^53 and more as text, bytes in hexadecimal, no half characters."""
+    """A value as JSON can carry it exactly: large integers as text, bytes in hexadecimal, no half characters."""
     if isinstance(value, int) and not -EXACT < value < EXACT:
         return str(value)
     if isinstance(value, str):

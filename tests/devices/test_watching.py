@@ -118,6 +118,26 @@ async def test_values_known_before_a_loss_are_not_repeated_after_it(rig: Any) ->
 
 
 @in_virtual_time
+async def test_what_was_told_as_not_known_does_not_become_known_afterwards(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        changed_ns = plant.clock.now_ns()
+        wire.push({1: 1.0}, source_ns=changed_ns)
+        await asyncio.sleep(60)
+        assert plant.latest("d/a").quality == BAD, "silent, so it was told as lost"
+        wire.push({1: 1.0}, source_ns=changed_ns)
+        await asyncio.sleep(0.1)
+        again = plant.latest("d/a")
+        assert again.quality == GOOD
+        assert again.source_ns == again.read_ns, "a server tells when a value changed last: long before we lost it"
+        wire.push({1: 2.0}, source_ns=plant.clock.now_ns() - 50)
+        await asyncio.sleep(0.1)
+        assert plant.latest("d/a").read_ns - plant.latest("d/a").source_ns == 50
+
+
+@in_virtual_time
 async def test_a_silent_device_does_not_take_the_session_from_the_others(rig: Any) -> None:
     wire = Wire()
     plant = rig(TWO, [wire.driver(serial=False, pushes=True)])

@@ -233,7 +233,7 @@ def test_live_records_are_shown_and_not_kept() -> None:
     e = engine(SUMMING)
     e.block(x(-5, 100))
     assert e.commit().records == []
-    assert e.latest["f", "n", "s", False].data == {"v": -5}
+    assert e.live["s", "k"].data == {"v": -5}
 
 
 def test_versions_rise_even_within_a_millisecond() -> None:

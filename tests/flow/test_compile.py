@@ -117,7 +117,7 @@ def test_a_cycle_names_its_nodes() -> None:
     (line,) = problems(text)
     assert line.startswith("flow.yaml:6:")
     assert "closes a cycle: " in line
-    assert "break it with a `delay` node" in line
+    assert "remove one of these wires" in line
 
 
 def test_a_unit_clash_on_a_wire_says_which_node_to_put_between() -> None:

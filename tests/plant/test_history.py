@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.plant.history import Draw, Energy, Spell, Spells, Tally
@@ -30,6 +30,7 @@ def test_a_spell_of_no_length_leaves_no_trace() -> None:
     assert spells.spells == [Spell(0, "execute", "run")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=8).map(sorted))
 def test_spells_of_neighbouring_intervals_fill_the_time_without_gap_or_overlap(cuts: list[int]) -> None:
     spells = Spells()

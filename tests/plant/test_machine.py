@@ -5,7 +5,7 @@ from itertools import islice
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.plant.machine import Machine, Motion
@@ -30,6 +30,7 @@ def seen(one: Machine) -> object:
     return (one.good.times, one.reject.times, one.spells.spells, one.last_cycle_ns, one.next_ns)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 400 * S), max_size=40))
 def test_a_machine_lives_the_same_life_however_often_it_is_looked_at(steps: list[int]) -> None:
     often, once = machine(), machine()

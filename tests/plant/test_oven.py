@@ -3,7 +3,7 @@ from __future__ import annotations
 from math import exp, log
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.plant.oven import Oven
@@ -45,6 +45,7 @@ def test_a_lower_setpoint_lets_it_cool_without_power() -> None:
     assert one.setpoint_c == 100
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 900 * S), max_size=30))
 def test_an_oven_lives_the_same_life_however_often_it_is_looked_at(steps: list[int]) -> None:
     often, once = oven(), oven()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow.clock import utc_ns
@@ -61,6 +61,7 @@ def _flat(tree: Any, path: str = "") -> dict[str, float]:
     return {path: tree}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 86_400_000_000), min_size=3, max_size=3).map(sorted))
 def test_neighbouring_intervals_add_up_to_the_whole(cuts_us: list[int]) -> None:
     a, b, c = (DAY.start_ns + cut * 1000 for cut in cuts_us)
