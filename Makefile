@@ -56,6 +56,9 @@ aarch64: wheel ## install and start the agent on an emulated aarch64 machine (do
 lock: setup ## write requirements*.txt anew from pyproject.toml
 	@scripts/lock
 
+faults: setup system ## kill, cut and hang everything for a quarter of an hour (docs/faults.md)
+	@$(BIN)/python tests/system/campaign.py
+
 bench: setup ## how fast it is here (bench/README.md)
 	@$(BIN)/python bench/flow.py
 
@@ -77,4 +80,4 @@ $(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)
 	@echo "== pages"
 	cd web && npm run --silent build
 
-.PHONY: help demo test check format setup system wheel image aarch64 lock bench clean
+.PHONY: help demo test check format setup system wheel image aarch64 lock faults bench clean

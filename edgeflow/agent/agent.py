@@ -14,7 +14,7 @@ from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config
 from edgeflow.agent.deployments import Deployments
 from edgeflow.agent.measures import AgentMeasures
-from edgeflow.agent.tasks import kept_up
+from edgeflow.agent.tasks import insist, kept_up
 from edgeflow.agent.view import View
 from edgeflow.clock import SystemClock, utc_text
 from edgeflow.devices.devices import Devices
@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 EXIT_S = 2.0
 """How long the outputs' exit patterns may take."""
+STUBBORN_S = 3.0
+"""After so long whatever still runs is cancelled again."""
 
 
 class Agent:
@@ -137,6 +139,7 @@ class Agent:
                 await devices.exit_pattern(asyncio.get_running_loop().time() + EXIT_S)
                 for task in [*tasks, commits]:
                     task.cancel()
+                insist(STUBBORN_S)
         log.info("stopped")
 
     def _services(self) -> dict[str, Service]:

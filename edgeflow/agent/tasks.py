@@ -29,3 +29,16 @@ async def kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
             pause_s = 1.0
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_S)
+
+
+def insist(after_s: float) -> None:
+    """Cancels again, and again, what does not end: a library may swallow one cancellation (aiomqtt on 3.11 does)."""
+    loop, me = asyncio.get_running_loop(), asyncio.current_task()
+
+    def again() -> None:
+        for task in asyncio.all_tasks(loop):
+            if task is not me:
+                task.cancel()
+        loop.call_later(0.5, again)
+
+    loop.call_later(after_s, again)

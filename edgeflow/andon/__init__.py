@@ -1,0 +1,1 @@
+"""Calls and the patterns of lights, as pure logic."""

@@ -1,0 +1,1 @@
+"""Links, devices and outputs: everything that speaks with the plant through drivers."""

@@ -1,0 +1,1 @@
+"""Energy and demand per interval, as pure logic."""

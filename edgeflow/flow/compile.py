@@ -211,9 +211,7 @@ class _Compilation:
             where = next(
                 i for (target, _), (source, _, i) in self.fed.items() if source == loop[-1] and target == loop[0]
             )
-            self.wrong(
-                ("wires", where), f"closes a cycle: {' -> '.join([*loop, loop[0]])}; remove one of these wires"
-            )
+            self.wrong(("wires", where), f"closes a cycle: {' -> '.join([*loop, loop[0]])}; remove one of these wires")
             return
         self.order = topological(after)
         for name in self.order:
@@ -287,7 +285,10 @@ def _references(config: BaseModel) -> Iterator[tuple[str, str, str]]:
 
 def _unit_clash(source: str, given: str, target: str, wanted: str) -> str:
     if not same_dimension(given, wanted):
-        return f"{source} is in {given}, but {target} takes {wanted}: these do not measure the same"
+        return (
+            f"{source} is in {given}, but {target} takes {wanted}: these do not measure the same; "
+            f"wire a value in {wanted} there"
+        )
     factor, _ = converter(given, wanted)
     return (
         f"{source} is in {given}, but {target} takes {wanted}; put a `convert` node "

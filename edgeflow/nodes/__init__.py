@@ -1,0 +1,1 @@
+"""The built-in kinds of nodes, one per module."""

@@ -153,6 +153,6 @@ async def _guard(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """A page of somewhere else must not reach the plant through a browser here."""
-    if request.url.host not in _HOSTS:
+    if request.host.partition(":")[0].lower() not in _HOSTS:
         raise web.HTTPForbidden(text="only localhost and 127.0.0.1 are served\n")
     return await handler(request)

@@ -6,12 +6,11 @@ import asyncio
 import getpass
 import os
 import shutil
-import tempfile
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from edgeflow.errors import EdgeFlowError
@@ -49,18 +48,17 @@ async def broker(port: int, kind: Kind = "auto") -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def _mosquitto(path: str, port: int) -> AsyncIterator[None]:
-    with tempfile.TemporaryDirectory(prefix="edgeflow-broker-") as directory:
-        conf = Path(directory) / "mosquitto.conf"
-        conf.write_text(
-            f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
-            f"log_type error\nuser {getpass.getuser()}\n"
-        )
-        process = await child.spawn(path, "-c", str(conf))
-        try:
-            await _listening(process, port)
-            yield
-        finally:
-            await child.end(process)
+    # Read from a pipe: a file would stay behind when the plant is killed.
+    conf = (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
+        f"log_type error\nuser {getpass.getuser()}\n"
+    )
+    process = await child.spawn(path, "-c", "/dev/stdin", text=conf)
+    try:
+        await _listening(process, port)
+        yield
+    finally:
+        await child.end(process)
 
 
 async def _listening(process: Process, port: int) -> None:
@@ -82,9 +80,7 @@ async def _listening(process: Process, port: int) -> None:
 async def _embedded(port: int) -> AsyncIterator[None]:
     if not find_spec("amqtt"):
         raise EdgeFlowError("there is no MQTT broker here; install mosquitto, or EdgeFlow with its extra [demo]")
-    from amqtt.broker import Broker  # type: ignore[import-untyped] # noqa: PLC0415 - an optional package
-
-    embedded = Broker(
+    embedded = import_module("amqtt.broker").Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
             "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _END_S = 5.0
@@ -19,19 +20,32 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-async def spawn(*command: str, piped: bool = False) -> Process:
+async def spawn(*command: str, text: str | None = None) -> Process:
     """Starts a command in a session of its own, so that Ctrl-C on the terminal reaches only the plant.
 
-    `piped` gives standard input and output to the plant; otherwise the child reads and says nothing.
+    `text` (a few kB at most) is all that the child can read, and it says nothing; without it standard
+    input and output are pipes of the plant.
     """
+    if text is None:
+        return await _start(command, stdin=PIPE, stdout=PIPE, stderr=None)
+    source, sink = os.pipe()
+    try:
+        os.write(sink, text.encode())
+        os.close(sink)
+        return await _start(command, stdin=source, stdout=DEVNULL, stderr=DEVNULL)
+    finally:
+        os.close(source)
+
+
+async def _start(command: Sequence[str], *, stdin: int, stdout: int, stderr: int | None) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "edgeflow.plant.child",
         *command,
-        stdin=PIPE if piped else DEVNULL,
-        stdout=PIPE if piped else DEVNULL,
-        stderr=None if piped else DEVNULL,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
         start_new_session=True,
     )
 

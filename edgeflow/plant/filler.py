@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from asyncio.subprocess import Process
+from math import isfinite
 from typing import Any
 
 from edgeflow.errors import EdgeFlowError
@@ -32,11 +33,12 @@ class FillerDevice:
         self._process: Process | None = None
         self._sent: dict[str, tuple[float, int]] = {}
         self._setpoint = (SETPOINT, factory.start_ns)
+        self._switched = asyncio.Event()
         self._hung = False
 
     async def start(self) -> None:
         """Returns when the server listens; raises EdgeFlowError where it cannot."""
-        process = await child.spawn(sys.executable, "-m", "edgeflow.plant.opcua", str(self.port), piped=True)
+        process = await child.spawn(sys.executable, "-m", "edgeflow.plant.opcua", str(self.port))
         self._sent = {}
         self._feed(process)
         try:
@@ -86,7 +88,7 @@ class FillerDevice:
                 self._hung = True
                 self._process.send_signal(signal.SIGSTOP)
             case "drop" if self._process:
-                _tell(self._process, {"listen": False})
+                await self._listening(self._process, False)
             case "restart":
                 self._power(False)
                 await self.stop()
@@ -97,7 +99,7 @@ class FillerDevice:
                 self._process.send_signal(signal.SIGCONT)
                 self._hung = False
             case "drop" if self._process:
-                _tell(self._process, {"listen": True})
+                await self._listening(self._process, True)
             case "restart":
                 self._power(True)
                 await self.start()
@@ -118,7 +120,7 @@ class FillerDevice:
     def _values(self) -> dict[str, tuple[float, int]]:
         self._factory.now()
         filler = self._factory.filler
-        state_ns = filler.spells.spells[-1].at_ns
+        state_ns = filler.spells.last.at_ns
         return {
             "State": (filler.state, state_ns),
             "Good": (filler.good_counter, filler.counters_ns),
@@ -138,15 +140,28 @@ class FillerDevice:
 
     async def _listen(self, process: Process) -> None:
         while message := await _heard(process):
-            if "setpoint" in message:
-                self._take_setpoint(float(message["setpoint"]), self._factory.now())
+            if "listening" in message:
+                self._switched.set()
+            else:
+                self._written(message["setpoint"])
+
+    def _written(self, value: Any) -> None:
+        """A client wrote a setpoint; the child already shows it, and is told where another was taken."""
+        now_ns = self._factory.now()
+        self._sent["Setpoint"] = (value, now_ns)
+        if isinstance(value, int | float) and isfinite(value):
+            self._take_setpoint(value, now_ns)
 
     def _take_setpoint(self, per_minute: float, at_ns: int) -> None:
         taken = min(max(per_minute, _SLOWEST), _FASTEST)
         self._setpoint = (taken, at_ns)
-        # The child already holds what the client wrote; what differs from it is sent back.
-        self._sent["Setpoint"] = (per_minute, at_ns)
         self._factory.filler.pace(taken * self._factory.speed)
+
+    async def _listening(self, process: Process, on: bool) -> None:
+        self._switched.clear()
+        _tell(process, {"listen": on})
+        async with asyncio.timeout(_READY_S):
+            await self._switched.wait()
 
 
 def _tell(process: Process, message: dict[str, Any]) -> None:

@@ -51,6 +51,11 @@ class Spells:
 
     spells: list[Spell] = field(default_factory=list)
 
+    @property
+    def last(self) -> Spell:
+        """The spell that lasts."""
+        return self.spells[-1]
+
     def begin(self, spell: Spell) -> None:
         """Begins a spell; one that says nothing new is ignored, one of no length is replaced."""
         if self.spells and self.spells[-1].at_ns == spell.at_ns:

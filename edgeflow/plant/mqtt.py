@@ -119,6 +119,6 @@ def _setpoint(payload: object) -> float | None:
         return None
     try:
         value = json.loads(payload)["setpoint"]
-    except (ValueError, TypeError, KeyError):
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

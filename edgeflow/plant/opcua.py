@@ -1,7 +1,8 @@
 """The filler's OPC UA server, a process of its own so that it can really hang: `python -m edgeflow.plant.opcua PORT`.
 
 Reads one JSON object per line from the plant: {"values": {name: [value, source time in UTC ns]}} or
-{"listen": bool}; says {"ready": true} once it listens and {"setpoint": x} when a client wrote one.
+{"listen": bool}, answered with {"listening": bool}. Says {"ready": true} once it listens and {"setpoint": x} when a
+client wrote one.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ async def _take(server: Server, nodes: dict[str, Node], line: dict[str, Any]) ->
             await server.bserver.start()
         else:
             await _drop(server, server.bserver)
+        _say({"listening": line["listen"]})
 
 
 async def _drop(server: Server, listener: BinaryServer) -> None:
@@ -101,8 +103,10 @@ async def _drop(server: Server, listener: BinaryServer) -> None:
 
 def _report_setpoint(server: Server, node: Node) -> None:
     def written(event: ServerItemCallback, _: object) -> None:
-        for item in event.request_params.NodesToWrite if event.is_external else ():
-            if item.NodeId == node.nodeid and item.AttributeId == AttributeIds.Value:
+        if not event.is_external:
+            return
+        for item, status in zip(event.request_params.NodesToWrite, event.response_params, strict=True):
+            if item.NodeId == node.nodeid and item.AttributeId == AttributeIds.Value and status.is_good():
                 _say({"setpoint": item.Value.Value.Value})
 
     server.subscribe_server_callback(CallbackType.PostWrite, written)

@@ -44,7 +44,7 @@ class Oven:
     @property
     def state(self) -> str:
         """`heating`, `holding` or `off`."""
-        return self.spells.spells[-1].state
+        return self.spells.last.state
 
     def advance(self, to_ns: int) -> None:
         """Lives through everything up to `to_ns`."""

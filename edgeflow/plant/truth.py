@@ -105,7 +105,7 @@ def _machine(machine: Machine) -> Json:
         "total": good + reject,
         "state": machine.state,
         "state_name": STATES[machine.state],
-        "state_since": moment(machine.spells.spells[-1].at_ns),
+        "state_since": moment(machine.spells.last.at_ns),
         "reason": machine.reason,
         "fault": machine.fault,
         "fault_text": FAULTS.get(machine.fault, ""),

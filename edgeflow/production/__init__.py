@@ -1,0 +1,1 @@
+"""States, counters, calendars and OEE, as pure logic."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 
 import aiohttp
 import orjson
 
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Call, Value
+from edgeflow.services.services import NotDone
 from edgeflow.units import NS_PER_S
 
 ATTEMPTS = 4
@@ -34,42 +36,41 @@ class HttpService:
             await asyncio.Event().wait()
 
     async def carry_out(self, call: Call) -> Value:
+        """The answer's body, as data where it is JSON; raises LinkDown or Rejected."""
         for attempt in range(ATTEMPTS):
             try:
                 return await self._once(call)
-            except LinkDown:
+            except (LinkDown, _Busy):
                 if attempt == ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(0.5 * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
     async def _once(self, call: Call) -> Value:
-        request = call.request
-        assert self._session is not None
-        try:
-            data = orjson.dumps(request["json"], option=orjson.OPT_NON_STR_KEYS) if "json" in request else None
-        except TypeError as error:
-            raise Rejected(f"this value cannot be sent as JSON: {error}") from None
+        request, url = call.request, call.request["url"]
+        data = _body(request)
         headers = {"Content-Type": "application/json"} if data is not None else {}
         headers |= {"Idempotency-Key": call.id, **request.get("headers", {})}
         timeout = aiohttp.ClientTimeout(total=request.get("timeout", 10 * NS_PER_S) / NS_PER_S)
-        url = request["url"]
+        if self._session is None:
+            raise LinkDown("the service is not running")
         try:
             async with self._session.request(
                 request["method"], url, data=data, headers=headers, timeout=timeout, ssl=self._trust(url)
             ) as response:
-                body = await response.content.read(BODY_BYTES + 1)
+                body = await _content(response)
                 status = response.status
         except TimeoutError:
             raise LinkDown(f"{url} did not answer in time") from None
-        except aiohttp.ClientError as error:
+        except (ValueError, TypeError) as error:  # InvalidURL is one; so is a line break in a header
+            raise Rejected(f"{url} cannot be asked: {error}") from None
+        except (aiohttp.ClientError, OSError) as error:
             raise LinkDown(f"{url}: {error}") from None
-        if len(body) > BODY_BYTES:
-            raise Rejected(f"{url} answered with more than {BODY_BYTES} bytes")
-        if status >= 500 or status == 429:
-            raise LinkDown(f"{url} answered {status}")
         if status >= 400:
-            raise Rejected(f"{url} answered {status}: {body[:200].decode('utf-8', 'replace')}")
+            kind = _Busy if status >= 500 or status in (408, 425, 429) else NotDone
+            raise kind(f"{url} answered {status}: {body[:200].decode('utf-8', 'replace')}", status=status)
+        if len(body) > BODY_BYTES:
+            raise NotDone(f"{url} answered with more than {BODY_BYTES} bytes", status=status)
         return _decoded(body)
 
     def _trust(self, url: str) -> ssl.SSLContext | bool:
@@ -78,6 +79,29 @@ class HttpService:
             return True
         self._tls = self._tls or ssl.create_default_context()
         return self._tls
+
+
+class _Busy(NotDone):
+    """The server could not do it now; asking again may help."""
+
+
+def _body(request: Mapping[str, Value]) -> bytes | None:
+    if "json" not in request:
+        return None
+    try:
+        return orjson.dumps(request["json"], option=orjson.OPT_NON_STR_KEYS)
+    except TypeError as error:
+        raise Rejected(f"this value cannot be sent as JSON: {error}") from None
+
+
+async def _content(response: aiohttp.ClientResponse) -> bytes:
+    """The body, or so much of it that it is seen to be too long."""
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            break
+    return body
 
 
 def _decoded(body: bytes) -> Value:

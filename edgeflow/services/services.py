@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -16,6 +16,11 @@ from edgeflow.model import Answer, Call, Value
 
 log = structlog.get_logger()
 
+MOST_KEPT = 10_000
+"""So many calls may wait in one service; what comes then is refused."""
+MOST_LIVE = 1_000
+"""So many `fast` calls may wait in one service; what comes then is dropped, since late is worthless."""
+
 
 @dataclass(slots=True)
 class ServiceStats:
@@ -25,6 +30,14 @@ class ServiceStats:
     failed: int = 0
     dropped: int = 0
     waiting: int = 0
+
+
+class NotDone(Rejected):
+    """A call that could not be carried out, with what a node may want to know beside the reason."""
+
+    def __init__(self, reason: str, **extra: Value) -> None:
+        super().__init__(reason)
+        self.extra = extra
 
 
 class Service(Protocol):
@@ -40,53 +53,92 @@ class Service(Protocol):
         """Does it, with its own time-out and retries; raises LinkDown or Rejected where it cannot."""
 
 
+@dataclass(slots=True)
+class _Lane:
+    """Calls that wait for the same workers. Live and kept ones have each their own: they never hold up one another."""
+
+    most: int
+    calls: deque[Call] = field(default_factory=deque)
+    ready: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+
 class Services:
-    """All services of one agent. `submit` never waits: a full queue drops live calls and fails the others."""
+    """All services of one agent. `submit` never waits and never answers at once.
+
+    Every call that wants an answer or is not `fast` is answered, whatever becomes of it.
+    """
 
     def __init__(
-        self, services: Mapping[str, Service], answer: Callable[[Answer], None], clock: Clock, *, most: int = 10_000
+        self,
+        services: Mapping[str, Service],
+        answer: Callable[[Answer], None],
+        clock: Clock,
+        *,
+        most_kept: int = MOST_KEPT,
+        most_live: int = MOST_LIVE,
     ) -> None:
-        self._services, self._answer, self._clock, self._most = services, answer, clock, most
-        self._queues: dict[str, deque[Call]] = {name: deque() for name in services}
-        self._ready = {name: asyncio.Semaphore(0) for name in services}
+        self._services, self._answer, self._clock = services, answer, clock
+        self._lanes = {name: (_Lane(most_kept), _Lane(most_live)) for name in services}
+        self._losing: set[str] = set()
         self.stats = {name: ServiceStats() for name in services}
 
     def submit(self, call: Call) -> None:
         """Takes a call to be carried out."""
-        queue = self._queues.get(call.service)
-        if queue is None:
-            known = ", ".join(sorted(self._queues)) or "none"
-            self._done(call, error=f"this gateway has no service {call.service!r}; configured are: {known}")
-        elif len(queue) >= self._most:
-            self.stats[call.service].dropped += 1
-            self._done(call, error=f"{self._most} calls of {call.service} are waiting already")
-        else:
-            queue.append(call)
-            self._ready[call.service].release()
+        lanes = self._lanes.get(call.service)
+        if lanes is None:
+            known = ", ".join(sorted(self._lanes)) or "none"
+            self._refuse(call, f"this gateway has no service {call.service!r}; configured are: {known}")
+            return
+        lane, stats = lanes[bool(call.fast)], self.stats[call.service]
+        if len(lane.calls) >= lane.most:
+            stats.dropped += 1
+            self._refuse(call, f"{lane.most} calls of {call.service} are waiting already")
+            return
+        lane.calls.append(call)
+        stats.waiting += 1
+        lane.ready.release()
 
     async def run(self) -> None:
         """Works until cancelled."""
         async with asyncio.TaskGroup() as group:
             for name, service in self._services.items():
                 group.create_task(service.run(), name=f"service {name}")
-                for i in range(service.workers):
-                    group.create_task(self._work(name, service), name=f"service {name} worker {i}")
+                for lane in self._lanes[name]:
+                    for i in range(service.workers):
+                        group.create_task(self._work(name, service, lane), name=f"service {name} worker {i}")
 
-    async def _work(self, name: str, service: Service) -> None:
-        queue, ready, stats = self._queues[name], self._ready[name], self.stats[name]
+    async def _work(self, name: str, service: Service, lane: _Lane) -> None:
+        stats = self.stats[name]
         while True:
-            await ready.acquire()
-            call = queue.popleft()
-            stats.waiting = len(queue)
+            await lane.ready.acquire()
+            call = lane.calls.popleft()
+            stats.waiting -= 1
             try:
                 value = await service.carry_out(call)
             except (LinkDown, Rejected) as error:
                 stats.failed += 1
-                self._done(call, error=str(error))
+                self._fail(call, str(error), getattr(error, "extra", {}))
+            except Exception as error:  # what one flow asks for must not end the service of the others
+                stats.failed += 1
+                log.error("a call failed in an unforeseen way", service=name, flow=call.flow, exc_info=error)
+                self._fail(call, f"{type(error).__name__}: {error}", {})
             else:
                 stats.done += 1
-                self._done(call, value=value)
+                if name in self._losing and not call.fast:
+                    self._losing.discard(name)
+                    log.info("calls are carried out again", service=name)
+                self._done(call, Answer(call.id, ok=True, value=value, at=self._clock.now_ns()))
 
-    def _done(self, call: Call, value: Value = None, error: str = "") -> None:
-        if call.wants_answer:
-            self._answer(Answer(call.id, not error, value, error, self._clock.now_ns()))
+    def _refuse(self, call: Call, reason: str) -> None:
+        """Answers in the next turn of the loop: a node that asks again at once must not go in circles for ever."""
+        asyncio.get_running_loop().call_soon(self._fail, call, reason, {})
+
+    def _fail(self, call: Call, reason: str, extra: Mapping[str, Value]) -> None:
+        if not (call.fast or call.wants_answer or call.service in self._losing):  # nobody else will speak of it
+            self._losing.add(call.service)
+            log.error("a call that was to be kept is lost", service=call.service, flow=call.flow, reason=reason)
+        self._done(call, Answer(call.id, ok=False, error=reason, at=self._clock.now_ns(), extra=extra))
+
+    def _done(self, call: Call, answer: Answer) -> None:
+        if call.wants_answer or not call.fast:
+            self._answer(answer)

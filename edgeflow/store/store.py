@@ -1,10 +1,10 @@
-"""What changes together on the gateway: node states, records, flow pointers and audit in one transaction."""
+"""What changes together on the gateway: node states, records, calls, flow pointers and audit in one transaction."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,12 +13,12 @@ import orjson
 import structlog
 
 from edgeflow.clock import monotonic_ns
-from edgeflow.model import Record, Value
+from edgeflow.model import Call, Record, Value
 from edgeflow.store import outbox
 from edgeflow.store.database import Database, Schema
 from edgeflow.store.rate import FillRate, time_left_ns
 from edgeflow.store.settings import StoreSettings
-from edgeflow.store.wire import encode
+from edgeflow.store.wire import call_bytes, call_of, encode
 from edgeflow.units import duration_text
 
 log = structlog.get_logger(__name__)
@@ -55,6 +55,13 @@ CREATE TABLE audit (
     who TEXT NOT NULL,
     what TEXT NOT NULL,
     detail TEXT NOT NULL
+)
+""",
+        """
+CREATE TABLE call (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    call BLOB NOT NULL
 )
 """,
     ),
@@ -161,7 +168,7 @@ class Store:
         """Removes what was acknowledged, and closes the file."""
         try:
             if self._settled:
-                await self._write({}, (), (), ())
+                await self._write()
         finally:
             await self._database.close()
 
@@ -170,19 +177,28 @@ class Store:
         states: Mapping[tuple[str, str], bytes | None],
         records: Sequence[Record],
         *,
+        calls: Sequence[Call] = (),
+        done: Sequence[str] = (),
         pointers: Sequence[FlowPointer] = (),
         audit: Sequence[AuditEntry] = (),
     ) -> None:
         """Keeps all of it, or none of it, in one transaction.
 
         `states`: (flow, node) -> its state, None removes it. `records` join the outbox and are seen by
-        the uploader from now on; those with status `live` must not be among them. Raises StoreError
-        where the disk is full or the file damaged.
+        the uploader from now on; those with status `live` must not be among them. `calls` are kept until
+        their ids are `done`. Raises StoreError where the disk is full or the file damaged.
         """
         rows = _rows(records)
-        if not (states or rows or pointers or audit):
+        if not (states or rows or calls or done or pointers or audit):
             return
-        await self._write(states, rows, pointers, audit)
+
+        def save(connection: sqlite3.Connection) -> None:
+            _save_states(connection, states)
+            _save_calls(connection, calls, done)
+            _save_pointers(connection, pointers)
+            _save_audit(connection, audit)
+
+        await self._write(rows, save)
         self.stats.appended += len(rows)
         self.stats.dropped += len(records) - len(rows)
         if rows:
@@ -191,17 +207,13 @@ class Store:
 
     async def _write(
         self,
-        states: Mapping[tuple[str, str], bytes | None],
-        rows: Sequence[outbox.Row],
-        pointers: Sequence[FlowPointer],
-        audit: Sequence[AuditEntry],
+        rows: Sequence[outbox.Row] = (),
+        save: Callable[[sqlite3.Connection], None] = lambda connection: None,
     ) -> None:
         confirmed, limit_bytes, began_ns = self._confirmed, self._limit_bytes, monotonic_ns()
 
         def work(connection: sqlite3.Connection) -> _Written:
-            _save_states(connection, states)
-            _save_pointers(connection, pointers)
-            _save_audit(connection, audit)
+            save(connection)
             before = outbox.head(connection)
             full = outbox.append(connection, outbox.forget(connection, before, confirmed), rows)
             now = outbox.trim(connection, full, limit_bytes) if full.bytes > limit_bytes else full
@@ -231,6 +243,11 @@ class Store:
         """The committed states of a flow's nodes."""
         statement = "SELECT node, state FROM node_state WHERE flow = ?"
         return dict(await self._database.query(lambda c: c.execute(statement, (flow,)).fetchall()))
+
+    async def calls(self) -> list[Call]:
+        """The calls that are kept and not done, in the order they were made."""
+        rows = await self._database.query(lambda c: c.execute("SELECT call FROM call ORDER BY number").fetchall())
+        return [call_of(content) for (content,) in rows]
 
     async def pointers(self) -> dict[str, FlowPointer]:
         """The flow pointers by instance."""
@@ -266,7 +283,7 @@ class Store:
             self._settled[known] = self._handed.pop(known)
             self.stats.acknowledged += 1
         if len(self._settled) >= _FORGET_AT:
-            await self._write({}, (), (), ())
+            await self._write()
 
     async def renew_epoch(self) -> None:
         """Numbers what is queued anew, in a new epoch.
@@ -275,7 +292,7 @@ class Store:
         records, and the central server would take the new ones for known.
         """
         if self._settled:
-            await self._write({}, (), (), ())
+            await self._write()
 
         def work(connection: sqlite3.Connection) -> outbox.Head:
             now = outbox.renew(connection, outbox.head(connection))
@@ -346,6 +363,13 @@ def _save_states(connection: sqlite3.Connection, states: Mapping[tuple[str, str]
         "INSERT INTO node_state VALUES (?, ?, ?) ON CONFLICT (flow, node) DO UPDATE SET state = excluded.state",
         [(*at, state) for at, state in states.items() if state is not None],
     )
+
+
+def _save_calls(connection: sqlite3.Connection, calls: Sequence[Call], done: Sequence[str]) -> None:
+    connection.executemany(
+        "INSERT OR IGNORE INTO call (id, call) VALUES (?, ?)", [(call.id, call_bytes(call)) for call in calls]
+    )
+    connection.executemany("DELETE FROM call WHERE id = ?", [(name,) for name in done])
 
 
 def _save_pointers(connection: sqlite3.Connection, pointers: Sequence[FlowPointer]) -> None:

@@ -1,4 +1,7 @@
-"""The one form of a record outside the process: JSON, in the outbox, on the wire and at the central server."""
+"""The one form of a record outside the process: JSON, in the outbox, on the wire and at the central server.
+
+Calls that are kept have theirs here, too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeflow.clock import utc_text
-from edgeflow.model import Record, Value
+from edgeflow.model import Call, Record, Value
 
 _EXACT_IN_JSON = 2**53 - 1
 
@@ -80,3 +83,35 @@ def json_value(value: Value) -> Value:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [json_value(part) for part in value]
     return str(value)
+
+
+_BYTES = "\0bytes"
+
+
+def call_bytes(call: Call) -> bytes:
+    """A call as it is kept on the disk: JSON, with bytes as {"\\0bytes": hexadecimal}; the rest like a record's data."""
+    return orjson.dumps([call.id, call.flow, call.node, call.service, _kept(call.request), call.at, call.run])
+
+
+def call_of(content: bytes) -> Call:
+    """The call that `call_bytes` has written; such a call is never `fast` and nobody waits for its answer."""
+    name, flow, node, service, request, at, run = orjson.loads(content)
+    return Call(name, flow, node, service, _read(request), at, run, wants_answer=False)
+
+
+def _kept(value: Value) -> Value:
+    if isinstance(value, bytes):
+        return {_BYTES: value.hex()}
+    if isinstance(value, Mapping):
+        return {json_value(str(name)): _kept(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_kept(part) for part in value]
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return json_value(value)
+
+
+def _read(value: Value) -> Value:
+    if isinstance(value, dict):
+        return bytes.fromhex(value[_BYTES]) if value.keys() == {_BYTES} else {k: _read(v) for k, v in value.items()}
+    return [_read(part) for part in value] if isinstance(value, list) else value

@@ -134,7 +134,7 @@ def test_a_unit_clash_on_a_wire_says_which_node_to_put_between() -> None:
 def test_units_of_different_things_cannot_be_converted() -> None:
     text = HEAD + "nodes:\n  t: {kind: tag, tag: press/good}\n  e: {kind: wh}\nwires: [t -> e]\n"
     assert problems(text) == [
-        "flow.yaml:5:9 wires.0: t.out is in pcs, but e.in takes Wh: these do not measure the same"
+        "flow.yaml:5:9 wires.0: t.out is in pcs, but e.in takes Wh: these do not measure the same; wire a value in Wh there"
     ]
 
 

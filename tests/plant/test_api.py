@@ -160,7 +160,8 @@ async def test_a_wrong_request_is_answered_with_what_to_write(
 
 async def test_only_local_names_and_json_are_served(live: Factory) -> None:
     async with api(live) as one:
-        assert (await one.ask("truth", Host="plant.example"))[0] == 403
+        for host in ("plant.example", "127.0.0.1.example", "[", "localhost.example:80"):
+            assert (await one.ask("truth", Host=host))[0] == 403
         assert (await one.ask("truth", Host=f"localhost:{one.port}"))[0] == 200
         url = f"http://127.0.0.1:{one.port}/control"
         async with aiohttp.ClientSession() as session, session.post(url, data='{"running": false}') as answer:

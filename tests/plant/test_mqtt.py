@@ -45,7 +45,15 @@ async def test_the_oven_publishes_and_obeys_through_either_broker(
             assert state.keys() == {"ts", "temperature", "setpoint", "power", "state"}
             assert (state["setpoint"], state["power"], state["state"]) == (180.0, 24.0, "heating")
             assert live.start_ns < utc_ns(state["ts"]) <= live.now()
-            for nonsense in ("{", '{"setpoint": "hot"}', "[]", "7", '{"setpoint": 9999}'):
+            for nonsense in (
+                "{",
+                '{"setpoint": "hot"}',
+                "[]",
+                "7",
+                "[" * 9000,
+                '{"setpoint": 1' + "0" * 400 + "}",
+                '{"setpoint": 9999}',
+            ):
                 await client.publish("plant/oven/set", nonsense, qos=1)
             await client.publish("plant/oven/set", '{"setpoint": 120}', qos=1)
             await until(lambda: live.oven.setpoint_c == 120)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +29,7 @@ START_S = 40.0
 SETTLE_S = 60.0
 
 
-class Answer(Exception):  # noqa: N818 - an answer that is no success
+class Answer(Exception):
     """An HTTP answer other than success."""
 
     def __init__(self, status: int, body: str) -> None:
@@ -155,7 +154,9 @@ class Line:
         if held:
             plant.append("--held")
         self.plant = self._part("plant", ["sim", "plant", *plant, f"--speed={speed}", f"--seed={seed}"])
-        self.central = self._part("central", ["central", "run", f"--state={folder}/central", f"--port={port['central']}"])
+        self.central = self._part(
+            "central", ["central", "run", f"--state={folder}/central", f"--port={port['central']}"]
+        )
         self.environment = {
             "EDGEFLOW__HTTP__PORT": str(port["agent"]),
             "EDGEFLOW__LINKS__PRESS__PORT": str(port["press"]),
@@ -174,19 +175,23 @@ class Line:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for part in (self.agent, self.central, self.plant):
             if part.alive:
                 part.kill() if part is not self.plant else part.signal(signal.SIGTERM)
         if error is not None:
-            error.add_note("\n".join(f"--- {p.name}\n{p.tail()}" for p in (self.agent, self.central, self.plant) if p.log.exists()))
+            error.add_note(
+                "\n".join(f"--- {p.name}\n{p.tail()}" for p in (self.agent, self.central, self.plant) if p.log.exists())
+            )
 
     # starting
 
     def start(self) -> Self:
         """Everything, the agent enrolled and every device connected."""
         self.plant.start()
-        until("the plant answers", lambda: self.truth(), START_S)
+        until("the plant answers", self.truth, START_S)
         self.start_central()
         self.enrol()
         self.agent.start()
@@ -308,18 +313,3 @@ def flow_copy(name: str, folder: Path, change: Callable[[str], str]) -> Path:
     assert changed != text, "the change does nothing"
     path.write_text(changed, "utf-8")
     return path
-
-
-def clean(folder: Path) -> Path:
-    """The folder, empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def numbers(records: Sequence[Json]) -> Iterator[tuple[str, list[int]]]:
-    """The numbers of every epoch, in the order they came."""
-    epochs: dict[str, list[int]] = {}
-    for entry in records:
-        epochs.setdefault(entry["epoch"], []).append(entry["seq"])
-    return iter(epochs.items())

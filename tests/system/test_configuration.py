@@ -47,12 +47,12 @@ WRONG = {
     ),
     "unit mismatch on a wire": Wrong(
         "flows:\n", "flow_path: [flows]\nflows:\n  trial: {flow: trial}\n", "power -> demand.energy",
-        ("kW", "kWh"), {"double: {kind: scale, factor: 2}": "demand: {kind: demand, meter: meter}",
+        ("is in kW", "wire a value in kWh"), {"double: {kind: scale, factor: 2}": "demand: {kind: demand, meter: meter}",
                         "power -> double": "power -> demand.energy", "double -> average": "demand.projected -> average"},
     ),
     "cycle": Wrong(
         "flows:\n", "flow_path: [flows]\nflows:\n  trial: {flow: trial}\n", "average -> double",
-        ("cycle", "delay"), {"power -> double": "average -> double"},
+        ("cycle", "remove one of these wires"), {"power -> double": "average -> double"},
     ),
 }  # fmt: skip
 

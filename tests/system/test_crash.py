@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.system.conftest import MakeLine
-from tests.system.trials import Figures, balance, central_away, kill_central, killed_lamp, kills, stopped_lamp
+from tests.system.trials import Figures, balance, central_away, killed_lamp, kills, stopped_lamp
 
 
 def test_kills_of_the_agent_lose_and_double_nothing(make_line: MakeLine) -> None:
@@ -17,8 +17,7 @@ def test_kills_of_the_agent_lose_and_double_nothing(make_line: MakeLine) -> None
 
 def test_results_wait_for_a_central_server_that_was_stopped_or_killed(make_line: MakeLine) -> None:
     line, figures = make_line(), Figures()
-    central_away(line, 6, figures)
-    kill_central(line)
-    central_away(line, 3, figures, kill=True)
+    central_away(line, 5, figures)
+    central_away(line, 2, figures, kill=True)
     balance(line, figures)
     line.central.stop()

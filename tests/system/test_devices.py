@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.system.conftest import MakeLine
 from tests.system.trials import Figures, balance, device_fails
 
 
-@pytest.mark.parametrize("device", ["press", "filler"])
-def test_a_device_that_hangs_and_restarts_is_unknown_until_it_is_back(make_line: MakeLine, device: str) -> None:
+def test_devices_that_hang_and_restart_are_unknown_until_they_are_back(make_line: MakeLine) -> None:
     line, figures = make_line(speed=2.0), Figures()
-    for fault in ("hang", "restart"):
-        device_fails(line, device, fault, 4, figures)
+    for device in ("press", "filler"):
+        for fault in ("hang", "restart"):
+            device_fails(line, device, fault, 4, figures)
     balance(line, figures)
