@@ -14,7 +14,7 @@ from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config
 from edgeflow.agent.deployments import Deployments
 from edgeflow.agent.measures import AgentMeasures
-from edgeflow.agent.tasks import insist, kept_up
+from edgeflow.agent.tasks import insistence, kept_up
 from edgeflow.agent.view import View
 from edgeflow.clock import SystemClock, utc_text
 from edgeflow.devices.devices import Devices
@@ -121,25 +121,26 @@ class Agent:
             await deployments.start()
             conductor.effects()
             log.info("agent started", gateway=gateway.name, version=__version__, pages=served.url)
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(devices.run(), name="devices"),
-                    group.create_task(kept_up("services", services.run), name="services"),
-                    group.create_task(kept_up("live feed", feed.run), name="live feed"),
-                    group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
-                ]
-                if uplink is not None:
-                    tasks.append(group.create_task(kept_up("uplink", uplink.run), name="uplink"))
-                    tasks.append(group.create_task(self._report(deployments, uplink), name="reports"))
-                commits = group.create_task(conductor.run(), name="commits")
-                notify("READY=1")
-                await stop.wait()
-                notify("STOPPING=1")
-                log.info("stopping")
-                await devices.exit_pattern(asyncio.get_running_loop().time() + EXIT_S)
-                for task in [*tasks, commits]:
-                    task.cancel()
-                insist(STUBBORN_S)
+            with insistence() as insist:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [
+                        group.create_task(devices.run(), name="devices"),
+                        group.create_task(kept_up("services", services.run), name="services"),
+                        group.create_task(kept_up("live feed", feed.run), name="live feed"),
+                        group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
+                    ]
+                    if uplink is not None:
+                        tasks.append(group.create_task(kept_up("uplink", uplink.run), name="uplink"))
+                        tasks.append(group.create_task(self._report(deployments, uplink), name="reports"))
+                    commits = group.create_task(conductor.run(), name="commits")
+                    notify("READY=1")
+                    await stop.wait()
+                    notify("STOPPING=1")
+                    log.info("stopping")
+                    await devices.exit_pattern(asyncio.get_running_loop().time() + EXIT_S)
+                    for task in [*tasks, commits]:
+                        task.cancel()
+                    insist(STUBBORN_S)
         log.info("stopped")
 
     def _services(self) -> dict[str, Service]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -31,14 +32,27 @@ async def kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
         pause_s = min(pause_s * 2, _LONGEST_S)
 
 
-def insist(after_s: float) -> None:
-    """Cancels again, and again, what does not end: a library may swallow one cancellation (aiomqtt on 3.11 does)."""
+@contextmanager
+def insistence() -> Iterator[Callable[[float], None]]:
+    """Gives a function that, some seconds after it is called, cancels all other tasks, and again until the block ends.
+
+    A library may swallow one cancellation; aiomqtt on Python 3.11 does.
+    """
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
+    timer: asyncio.TimerHandle | None = None
+
+    def insist(after_s: float) -> None:
+        nonlocal timer
+        timer = loop.call_later(after_s, again)
 
     def again() -> None:
         for task in asyncio.all_tasks(loop):
             if task is not me:
                 task.cancel()
-        loop.call_later(0.5, again)
+        insist(0.5)
 
-    loop.call_later(after_s, again)
+    try:
+        yield insist
+    finally:
+        if timer is not None:
+            timer.cancel()
