@@ -88,7 +88,9 @@ class Watches(Protocol[AnyDevice, AnyPoint]):
 
 @runtime_checkable
 class Writes(Protocol[AnyDevice, AnyPoint]):
-    async def write(self, device: AnyDevice, points: Sequence[AnyPoint], values: Sequence[Scalar], deadline: float) -> None:
+    async def write(
+        self, device: AnyDevice, points: Sequence[AnyPoint], values: Sequence[Scalar], deadline: float
+    ) -> None:
         """Writes the values in order; raises `Rejected` where the device refuses one."""
 
 

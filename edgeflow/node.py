@@ -145,7 +145,8 @@ class Effects(Protocol):
         """Asks the shell for something; `answered` gets the result under `key`.
 
         It is sent after the commit of this tick, with an idempotency key, unless `fast` gives the
-        reason why it need not wait; a fast call is forgotten by a restart.
+        reason why it need not wait; a fast call is forgotten by a restart. One without `answer` is kept
+        until it is done, over restarts too; one with an answer is answered as interrupted by a restart.
         """
 
     def record(

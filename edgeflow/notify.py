@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(message: str) -> None:
@@ -11,6 +12,7 @@ def notify(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, suppress(OSError):  # systemd may be starting anew
+        sock.setblocking(False)
         sock.connect("\0" + address[1:] if address.startswith("@") else address)
-        sock.sendall(message.encode())
+        sock.send(message.encode())

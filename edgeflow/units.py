@@ -92,7 +92,8 @@ def quantity(text: str, dimension: str) -> float:
     number, name = match.groups()
     unit = UNITS.get(name or "")
     if unit is None or unit.dimension != dimension:
-        raise ValueError(f"write a number and one of the units {', '.join(names)}, for example `{number} {names[0]}`")
+        base = next(name for name in names if UNITS[name].factor == 1)
+        raise ValueError(f"write a number and one of the units {', '.join(names)}, for example `{number} {base}`")
     return float(number) * unit.factor + unit.offset
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -36,6 +37,8 @@ log = structlog.get_logger()
 
 EXIT_S = 2.0
 """How long the outputs' exit patterns may take."""
+MOST_TIMERS = 20_000
+"""So many timers fire before something else has its turn: a tenth of a second."""
 STUBBORN_S = 3.0
 """After so long whatever still runs is cancelled again."""
 
@@ -64,7 +67,10 @@ class Agent:
         config, clock = self._config, self._clock
         gateway = config.root.gateway
         engine = Engine(
-            {name: binding.plan for name, binding in config.outputs.items()}, place=gateway.place, on_fault=_say_fault
+            {name: binding.plan for name, binding in config.outputs.items()},
+            place=gateway.place,
+            on_fault=_say_fault,
+            most_timers=MOST_TIMERS,
         )
         columns = TagColumns(config.plant.tags.values())
         uplink: Uplink | None = None
@@ -119,28 +125,32 @@ class Agent:
         async with serve(app, config.root.http.host, config.root.http.port) as served:
             measures.server = served.stats
             await deployments.start()
+            await conductor.resume()
             conductor.effects()
             log.info("agent started", gateway=gateway.name, version=__version__, pages=served.url)
-            with insistence() as insist:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [
-                        group.create_task(devices.run(), name="devices"),
-                        group.create_task(kept_up("services", services.run), name="services"),
-                        group.create_task(kept_up("live feed", feed.run), name="live feed"),
-                        group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
-                    ]
-                    if uplink is not None:
-                        tasks.append(group.create_task(kept_up("uplink", uplink.run), name="uplink"))
-                        tasks.append(group.create_task(self._report(deployments, uplink), name="reports"))
-                    commits = group.create_task(conductor.run(), name="commits")
-                    notify("READY=1")
-                    await stop.wait()
-                    notify("STOPPING=1")
-                    log.info("stopping")
-                    await devices.exit_pattern(asyncio.get_running_loop().time() + EXIT_S)
-                    for task in [*tasks, commits]:
-                        task.cancel()
-                    insist(STUBBORN_S)
+            ended = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                commits = group.create_task(conductor.run(ended), name="commits")
+                parts = [
+                    group.create_task(devices.run(), name="devices"),
+                    group.create_task(kept_up("services", services.run), name="services"),
+                    group.create_task(kept_up("live feed", feed.run), name="live feed"),
+                    group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
+                ]
+                if uplink is not None:
+                    parts.append(group.create_task(kept_up("uplink", uplink.run), name="uplink"))
+                    report = partial(self._report, deployments, uplink)
+                    parts.append(group.create_task(kept_up("reports", report), name="reports"))
+                notify("READY=1")
+                await stop.wait()
+                notify("STOPPING=1")
+                log.info("stopping")
+                await devices.exit_pattern(asyncio.get_running_loop().time() + EXIT_S)
+                for part in parts:
+                    part.cancel()
+                with insistence(STUBBORN_S, spare=commits):
+                    await asyncio.wait(parts)
+                ended.set()  # nothing comes in any more: the last commit has everything
         log.info("stopped")
 
     def _services(self) -> dict[str, Service]:

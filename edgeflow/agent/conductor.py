@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import structlog
 
 from edgeflow.clock import SystemClock
 from edgeflow.engine.engine import Commit, Engine
+from edgeflow.errors import LinkDown
 from edgeflow.model import Answer, Block, Call, Record, Request, Value
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.store.database import StoreError
@@ -23,7 +25,9 @@ log = structlog.get_logger()
 COMMIT_S = 1.0
 WINDOWS_EVERY = 60
 """Moving windows are committed with every so many commits."""
-_MOST_UNSAVED = 100_000
+_MOST_UNSAVED = 10_000
+"""So many records, and as many calls, are kept in memory while the disk refuses them."""
+_COMMITTED_S = 10.0
 
 
 class Outputs(Protocol):
@@ -38,10 +42,11 @@ class Outputs(Protocol):
 
 @dataclass(slots=True)
 class ConductorStats:
-    """Counts since the start. `lag_ns` is how late the newest commit tick began."""
+    """Counts since the start. `lag_ns` is how late the newest commit tick began; `lost` what never reached the disk."""
 
     commits: int = 0
     failed_commits: int = 0
+    lost: int = 0
     clock_steps: int = 0
     lag_ns: int = 0
 
@@ -69,7 +74,9 @@ class Conductor:
         self._waking: asyncio.TimerHandle | None = None
         self._audit: list[AuditEntry] = []
         self._unsaved = Commit({}, [], [])
-        self._refused = False
+        self._refused = ""
+        self._kept: set[str] = set()
+        self._done: list[str] = []
         self._waiting: list[asyncio.Event] = []
 
     def block(self, block: Block) -> None:
@@ -78,8 +85,22 @@ class Conductor:
         self.engine.block(block)
         self.effects()
 
+    async def resume(self) -> None:
+        """Lets the calls go that were kept and not done when the process last ended."""
+        for call in await self._store.calls():
+            self._kept.add(call.id)
+            self._submit(call)
+
+    @property
+    def refused(self) -> str:
+        """Why the disk takes nothing; empty where it does."""
+        return self._refused
+
     def answer(self, answer: Answer) -> None:
         """A call is done."""
+        if answer.call in self._kept:
+            self._kept.discard(answer.call)
+            self._done.append(answer.call)
         self.engine.answer(answer)
         self.effects()
 
@@ -94,6 +115,16 @@ class Conductor:
         """An operator outdoes the flows for a while."""
         self.engine.requests.put(request)
         self._audit.append(AuditEntry(request.since, request.owner, f"write {request.output}", detail))
+        self.effects()
+
+    def relent(self, request: Request, before: Request | None, reason: str) -> None:
+        """Takes an operator's request back that could not be carried out; the one before it holds again."""
+        now = self._clock.now_ns()
+        if before is not None and (before.lease_end is None or before.lease_end > now):
+            self.engine.requests.put(before)
+        else:
+            self.engine.requests.drop(request.output, request.owner)
+        self._audit.append(AuditEntry(now, request.owner, f"write {request.output}", f"failed: {reason}"))
         self.effects()
 
     def effects(self) -> None:
@@ -127,26 +158,29 @@ class Conductor:
         self.engine.advance(self._clock.now_ns())
         self.effects()
 
-    async def run(self) -> None:
-        """Commits once a second, on an absolute schedule, until cancelled; then once more."""
+    async def run(self, ended: asyncio.Event) -> None:
+        """Commits once a second, on an absolute schedule, until `ended` is set; then once more."""
         loop = asyncio.get_running_loop()
         next_s = loop.time()
         count = 0
-        try:
-            while True:
-                next_s = max(next_s + COMMIT_S, loop.time())
-                await asyncio.sleep(next_s - loop.time())
-                self.stats.lag_ns = round((loop.time() - next_s) * NS_PER_S)
-                count += 1
-                self._look_at_the_clock()
-                self.engine.advance(self._clock.now_ns())
-                self.effects()
-                await self.commit(windows=count % WINDOWS_EVERY == 0)
-                if self.outputs is not None:
-                    self.outputs.beat()
-                self._alive()
-        finally:
-            await self.commit(windows=True)
+        while not ended.is_set():
+            next_s = max(next_s + COMMIT_S, loop.time())
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(next_s):
+                    await ended.wait()
+                    break
+            self.stats.lag_ns = round((loop.time() - next_s) * NS_PER_S)
+            count += 1
+            self._look_at_the_clock()
+            self.engine.advance(self._clock.now_ns())
+            self.effects()
+            await self.commit(windows=count % WINDOWS_EVERY == 0)
+            if self.outputs is not None:
+                self.outputs.beat()
+            self._alive()
+        if self._waking is not None:
+            self._waking.cancel()
+        await self.commit(windows=True)
 
     def _look_at_the_clock(self) -> None:
         step = self._clock.check()
@@ -162,22 +196,27 @@ class Conductor:
         """
         waiting, self._waiting = self._waiting, []
         new = self.engine.commit(windows=windows) or Commit({}, [], [])
+        self.effects()  # a state that cannot be saved has stopped its flow
         unsaved = self._unsaved
         states, records, calls = unsaved.states | new.states, unsaved.records + new.records, unsaved.calls + new.calls
         audit, self._audit = self._audit, []
+        done, self._done = self._done, []
         for record in new.records:
             self.latest.take(record)
+        kept = [call for call in calls if not call.wants_answer]
         try:
-            await self._store.commit(states, records, audit=audit)
+            await self._store.commit(states, records, calls=kept, done=done, audit=audit)
         except StoreError as error:
-            self._audit = audit + self._audit
+            self._audit = (audit + self._audit)[-_MOST_UNSAVED:]
             self._waiting = waiting + self._waiting
+            self._done = done + self._done
             self._keep(Commit(states, records, calls), str(error))
             return
         if self._refused:
-            log.info("the disk takes data again", records=len(records))
-        self._unsaved, self._refused = Commit({}, [], []), False
+            log.info("the disk takes data again", records=len(records), lost=self.stats.lost)
+        self._unsaved, self._refused = Commit({}, [], []), ""
         self.stats.commits += 1
+        self._kept.update(call.id for call in kept)
         for call in calls:
             self._submit(call)
         for event in waiting:
@@ -187,11 +226,25 @@ class Conductor:
         if not self._refused:
             log.error("nothing can be saved; results are kept in memory until the disk takes them", reason=reason)
         self.stats.failed_commits += 1
+        for queue in (commit.records, commit.calls):
+            over = max(0, len(queue) - _MOST_UNSAVED)
+            if over and not self.stats.lost:
+                log.error("too much waits for the disk; the oldest results and calls are lost")
+            self.stats.lost += over
+        self._unsaved, self._refused = commit, reason
         del commit.records[: max(0, len(commit.records) - _MOST_UNSAVED)]
-        self._unsaved, self._refused = commit, True
+        while len(commit.calls) > _MOST_UNSAVED:
+            self.answer(Answer(commit.calls.pop(0).id, ok=False, error=reason, at=self._clock.now_ns()))
 
     async def committed(self) -> None:
-        """Waits until everything that has happened so far is on the disk."""
+        """Waits until everything that has happened so far is on the disk; raises LinkDown where it takes nothing."""
         event = asyncio.Event()
         self._waiting.append(event)
-        await event.wait()
+        try:
+            async with asyncio.timeout(_COMMITTED_S):
+                await event.wait()
+        except TimeoutError:
+            raise LinkDown(f"it is in force, but could not be saved: {self._refused or 'the disk is slow'}") from None
+        finally:
+            if event in self._waiting:
+                self._waiting.remove(event)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from edgeflow import document
+from edgeflow import document, driver
 from edgeflow.devices.binding import implicit_outputs, read_outputs
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.plan import OutputBinding, Plant
 from edgeflow.document import At, Document, suggestion
+from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.flow.compile import Plan, compile_flow
 from edgeflow.flow.library import find_flow
@@ -46,6 +49,16 @@ class HttpSettings(Strict):
     hosts: tuple[str, ...] = Field(default=(), description="Names under which people open the pages from elsewhere.")
 
 
+def _instance_name(name: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", name):
+        raise ValueError(f"{name!r} cannot name a flow; use letters, digits, `_`, `.` and `-`")
+    return name
+
+
+InstanceName = Annotated[str, AfterValidator(_instance_name)]
+"""No `/`: the owner of a request is `instance/node`."""
+
+
 class FlowEntry(Strict):
     """One running instance of a flow."""
 
@@ -63,7 +76,7 @@ class Root(Strict):
     outputs: dict[str, Any] = Field(default_factory=dict, description="What flows may drive, under arbitration.")
     patterns: dict[str, Any] = Field(default_factory=dict, description="Named patterns of lamps: the site's colours.")
     calendars: dict[str, CalendarSettings] = Field(default_factory=dict, description="Shift calendars by name.")
-    flows: dict[str, FlowEntry] = Field(default_factory=dict, description="Flow instances by name.")
+    flows: dict[InstanceName, FlowEntry] = Field(default_factory=dict, description="Flow instances by name.")
     flow_path: tuple[str, ...] = Field(default=(), description="Folders with flows, before those that are shipped.")
     services: ServiceSettings = Field(default=ServiceSettings(), description="MQTT publish and the like.")
     central: CentralSettings | None = Field(default=None, description="The central server; none: a gateway of its own.")
@@ -89,8 +102,18 @@ class Config:
         return compile_flow(flow, given, self.site, self.kinds, instance=instance, given_in=(self.source, at))
 
 
-def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) -> Config:
-    """Reads and checks everything, down to the wires of the flows; raises ConfigError with all problems."""
+def load(
+    path: Path,
+    kinds: Kinds,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    drivers: Mapping[str, Driver[Any, Any, Any]] | None = None,
+) -> Config:
+    """Reads and checks everything, down to the wires of the flows; raises ConfigError with all problems.
+
+    `drivers` instead of those that are installed.
+    """
+    find, names = (driver.find, driver.names) if drivers is None else (drivers.__getitem__, lambda: list(drivers))
     source = overridden(document.load(path), environment)
     root = source.model(Root)
     problems: list[Problem] = []
@@ -102,7 +125,7 @@ def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) 
             problems.extend(error.problems)
             return otherwise
 
-    plant = collect(lambda: read_links_and_devices(source), Plant({}, {}, {}, {}))
+    plant = collect(lambda: read_links_and_devices(source, find, names), Plant({}, {}, {}, {}))
     complete = not problems
     outputs: Mapping[str, OutputBinding] = {}
     if complete:
@@ -138,22 +161,66 @@ def load(path: Path, kinds: Kinds, environment: Mapping[str, str] = os.environ) 
     return replace(config, flows=flows)
 
 
+@dataclass(frozen=True, slots=True)
+class Overridden(Document):
+    """A document of which the environment has replaced parts; problems in those name the variable."""
+
+    variables: Mapping[At, str]
+
+    def problem(self, at: Sequence[str | int], message: str) -> Problem:
+        place = tuple(at)
+        for length in range(len(place), 0, -1):
+            if name := self.variables.get(place[:length]):
+                return Problem(f"environment {name}", 0, 0, ".".join(map(str, at)), message)
+        return Document.problem(self, at, message)
+
+
 def overridden(source: Document, environment: Mapping[str, str]) -> Document:
-    """Puts `EDGEFLOW__SECTION__KEY=value` in place of what the file says; the value is read as YAML."""
-    data, marks = source.data, dict(source.marks)
-    problems = []
+    """Puts `EDGEFLOW__SECTION__KEY=value` in place of what the file says; the value is read as YAML.
+
+    A key is named in capitals, with `_` for what a variable's name cannot hold (`line1/lamp`: LINE1_LAMP).
+    Raises ConfigError where a variable leads to no place.
+    """
+    data = copy.deepcopy(source.data) if source.data is not None else {}
+    variables: dict[At, str] = {}
+    marks = dict(source.marks)
+    problems: list[Problem] = []
     for name, text in sorted(environment.items()):
         if not name.startswith(PREFIX):
             continue
-        *path, last = name.removeprefix(PREFIX).lower().split("__")
-        target = data
-        for step in path:
-            target = target.setdefault(step, {}) if isinstance(target, dict) else None
-        if not isinstance(target, dict) or not last:
-            problems.append(Problem(f"environment {name}", 0, 0, "", "does not lead to a setting of the configuration"))
+        try:
+            value = document.parse(text, f"environment {name}")
+        except ConfigError:
+            problems.append(Problem(f"environment {name}", 0, 0, "", f"{text!r} is not a value; put text in quotes"))
             continue
-        target[last] = document.parse(text, f"environment {name}").data
-        marks.setdefault((*path, last), (1, 1))
+        path = _place(data, name.removeprefix(PREFIX).split("__"), value.data)
+        if path is None:
+            problems.append(Problem(f"environment {name}", 0, 0, "", "does not lead to a setting of the configuration"))
+        else:
+            variables |= {path: name, **{path[:i]: name for i in range(1, len(path)) if path[:i] not in marks}}
+            marks |= dict.fromkeys((path[:i] for i in range(1, len(path) + 1)), (1, 1))
+            marks |= {(*path, *below): mark for below, mark in value.marks.items()}
     if problems:
         raise ConfigError(problems)
-    return Document(source.file, data, marks)
+    return Overridden(source.file, data, marks, variables) if variables else source
+
+
+def _place(data: Any, words: Sequence[str], value: Any) -> At | None:
+    """Puts a value where the words of a variable's name lead, and returns the path; None where they lead nowhere."""
+    target, path = data, []
+    for i, word in enumerate(words):
+        if not isinstance(target, dict) or not word:
+            return None
+        key = next((known for known in target if _folded(known) == _folded(word)), word.lower())
+        path.append(key)
+        if i == len(words) - 1:
+            target[key] = value
+        else:
+            if target.get(key) is None:
+                target[key] = {}
+            target = target[key]
+    return tuple(path)
+
+
+def _folded(key: str) -> str:
+    return re.sub(r"[^a-z0-9]", "_", key.lower())

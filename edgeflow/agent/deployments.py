@@ -4,177 +4,275 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import structlog
 
-from edgeflow import document
+from edgeflow import __version__, document
 from edgeflow.agent.config import Config
 from edgeflow.clock import Clock
 from edgeflow.document import Document
 from edgeflow.engine.engine import Engine
-from edgeflow.errors import ConfigError, Rejected
+from edgeflow.errors import ConfigError, Problem, Rejected
 from edgeflow.flow.compile import Plan
 from edgeflow.model import Value
+from edgeflow.store.database import StoreError
 from edgeflow.store.documents import Documents
 from edgeflow.store.store import FlowPointer, Store
 from edgeflow.sync.protocol import FlowReport, FlowState
 
 log = structlog.get_logger()
 
+Given = Mapping[str, Value] | None
+Why = Literal["first", "restart", "redeploy"]
+
 TRIAL_S = 2.0
 """How long a new version is watched before it counts as healthy."""
+RETRY_S = 5.0
+"""How soon the disk is asked again after it has refused."""
+REFUSED = "refused version"
+LOOK_S = 0.1
+"""How often it is looked at meanwhile."""
 ATTEMPTS = 2
 """How often a version on trial is begun: a restart in its trial tries once more, the next goes back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A version that does not run: not let in, or `tried` and taken back."""
+    """A version that does not run: not let in, or `tried` and taken back. `given` are the parameters it had."""
 
     version: str
+    given: Given
     reason: str
     tried: bool
 
 
 class Deployments:
-    """Starts the flows of this gateway and swaps versions between two ticks, with their states."""
+    """Starts the flows of this gateway and swaps versions between two ticks, with their states.
+
+    One swap at a time. What was tried and taken back is not tried again with the same parameters by the
+    same software: the central server repeats its wishes after every restart.
+    """
 
     def __init__(self, config: Config, engine: Engine, store: Store, documents: Documents, clock: Clock) -> None:
         self._config, self._engine, self._store, self._documents = config, engine, store, documents
-        self._clock = clock
+        self._clock, self._lock = clock, asyncio.Lock()
         self._pointers: dict[str, FlowPointer] = {}
         self._refused: dict[str, Refusal] = {}
+        self._before: dict[str, Mapping[str, bytes]] = {}
         self._on_trial: set[str] = set()
 
     async def start(self) -> None:
-        """Starts every configured instance in its last good version, or the one on trial."""
+        """Starts every configured instance: the version on trial, else the last good one, else the file's."""
         self._pointers = dict(await self._store.pointers())
-        for instance, shipped in self._config.flows.items():
-            pointer = self._pointers.get(instance)
-            plan = await self._remembered(instance, pointer) if pointer else None
-            saved = await self._store.states(instance)
-            try:
-                self._deploy(plan or shipped, saved, "restart" if saved else "first")
-            except Rejected as error:
-                self._refuse(instance, shipped.version, str(error), tried=True)
+        for instance in self._config.flows:
+            await self._recall(instance)
+            await self._begin(instance)
 
-    async def _remembered(self, instance: str, pointer: FlowPointer) -> Plan | None:
-        if pointer.state == "pending":
+    async def _begin(self, instance: str) -> None:
+        saved = await self._store.states(instance)
+        pointer = self._pointers.get(instance)
+        if pointer and pointer.state == "pending":
             if pointer.attempts < ATTEMPTS:
                 pointer = replace(pointer, attempts=pointer.attempts + 1)
+                await self._point(pointer, once=True)
                 self._on_trial.add(instance)
+                self._before[instance] = saved
             else:
-                reason = "the gateway was stopped twice while it was on trial"
-                self._refuse(instance, pointer.version, reason, tried=True)
+                await self._take_back(pointer, "the gateway was stopped twice while it was on trial")
                 pointer = _back(pointer)
-            await self._point(pointer)
-        found = await asyncio.to_thread(self._documents.flow, pointer.version)
-        if found is None:
-            return None
+                await self._point(pointer, once=True)
+        why: Why = "restart" if saved else "first"
+        if pointer and pointer.version:
+            reason = await self._run(pointer, saved, why)
+            if not reason:
+                return
+            self._refuse(instance, pointer.version, pointer.parameters, reason)
+            if instance in self._on_trial:
+                self._on_trial.discard(instance)
+                await self._take_back(pointer, reason)
+                await self._point(_back(pointer), once=True)
+                if not await self._run(_back(pointer), saved, why):
+                    return
         try:
-            return self._compiled(instance, found, pointer.parameters)
+            self._deploy(self._config.flows[instance], saved, why)
+        except Rejected as error:
+            self._refuse(instance, self._config.flows[instance].version, None, str(error), tried=True)
+
+    async def _run(self, pointer: FlowPointer, saved: Mapping[str, bytes], why: Why) -> str:
+        """Starts the version a pointer names; returns why that cannot be, empty where it runs."""
+        try:
+            found = await asyncio.to_thread(self._documents.flow, pointer.version)
+        except (StoreError, OSError) as error:
+            return str(error)
+        if found is None:
+            return f"its document {pointer.version[:8]} is not here"
+        try:
+            self._deploy(self._compiled(pointer.instance, found, pointer.parameters), saved, why)
         except ConfigError as error:
-            self._refuse(instance, pointer.version, f"it no longer fits the configuration: {error}")
-            return None
+            return f"it no longer fits the configuration: {error}"
+        except Rejected as error:
+            return str(error)
+        return ""
 
     async def finish_trials(self) -> None:
         """Watches the versions that were on trial when the agent last stopped."""
-        for instance in sorted(self._on_trial):
-            await self._watch(instance)
+        async with self._lock:
+            for instance in sorted(self._on_trial):
+                await self._watch(instance)
 
-    async def apply(self, instance: str, flow: Mapping[str, Any], given: Mapping[str, Value] | None) -> FlowReport:
-        """Checks a version, swaps it in, watches it, and keeps it or goes back; returns how it ended."""
-        if given is None:
-            entry = self._config.root.flows.get(instance)
-            given = entry.given if entry else {}
+    async def apply(self, instance: str, flow: Mapping[str, Any], given: Given) -> FlowReport:
+        """Checks a version, swaps it in, watches it, and keeps it or goes back; returns how it ended.
+
+        `given` None means the parameters of the configuration, now and after every restart.
+        """
+        async with self._lock:
+            return await self._apply(instance, flow, given)
+
+    async def _apply(self, instance: str, flow: Mapping[str, Any], given: Given) -> FlowReport:
         wanted = document.version(flow)
-        running = self._engine.flows.get(instance)
-        if (
-            running
-            and running.plan.version == wanted
-            and dict(running.plan.parameters) == self._full(running.plan, given)
-        ):
-            await self._point(FlowPointer(instance, running.plan.flow, wanted, given, "active"))
-            self._refused.pop(instance, None)
-            return self.standing(instance)
         if instance not in self._config.root.flows:
-            return self._refuse(instance, wanted, f"this gateway has no flow instance {instance!r}")
+            return self._refuse(instance, wanted, given, f"this gateway has no flow instance {instance!r}")
+        known = self._refused.get(instance)
+        if known and known.tried and (known.version, known.given) == (wanted, given):
+            return self.standing(instance)
         try:
             plan = self._compiled(instance, flow, given)
         except ConfigError as error:
-            return self._refuse(instance, wanted, str(error))
-        await asyncio.to_thread(self._documents.add_flow, flow, "central")
-        before = self._pointers.get(instance)
+            return self._refuse(instance, wanted, given, str(error))
+        running, before = self._engine.flows.get(instance), self._pointers.get(instance)
+        if (
+            running
+            and not running.fault
+            and (running.plan.version, running.plan.parameters)
+            == (
+                wanted,
+                plan.parameters,
+            )
+        ):
+            await self._accept(FlowPointer(instance, plan.flow, wanted, given))
+            return self.standing(instance)
+        try:
+            await asyncio.to_thread(self._documents.add_flow, flow, "central")
+            if running and before is None:
+                await asyncio.to_thread(self._documents.add_flow, running.plan.document, "configuration")
+        except (StoreError, OSError) as error:
+            return self._refuse(instance, wanted, given, f"it cannot be kept: {error}")
         good = before.version if before else running.plan.version if running else None
-        if running and before is None:
-            await asyncio.to_thread(self._documents.add_flow, running.plan.document, "configuration")
-        good_given = before.parameters if before else running.plan.parameters if running else None
+        good_given = before.parameters if before else None
         pointer = FlowPointer(
-            instance,
-            plan.flow,
-            wanted,
-            given,
-            "pending",
-            good_version=good,
-            good_parameters=good_given,
-            attempts=1,
+            instance, plan.flow, wanted, given, "pending", good_version=good, good_parameters=good_given, attempts=1
         )
         await self._point(pointer)
-        healthy = running is not None and not running.fault
-        saved = self._engine.snapshot(instance) if healthy else await self._store.states(instance)
+        saved = await self._store.states(instance)
+        if running and not running.fault:
+            with suppress(Rejected):
+                saved = self._engine.snapshot(instance)
         try:
             self._deploy(plan, saved, "redeploy")
         except Rejected as error:
             await self._point(_back(pointer))
-            return self._refuse(instance, wanted, str(error), tried=True)
-        self._refused.pop(instance, None)
+            await self._take_back(pointer, str(error))
+            return self.standing(instance)
+        self._before[instance] = saved
         return await self._watch(instance)
 
-    def _full(self, plan: Plan, given: Mapping[str, Value]) -> dict[str, Value]:
-        defaults = {name: p.get("default") for name, p in (plan.document.get("parameters") or {}).items()}
-        return {**defaults, **given}
-
     async def _watch(self, instance: str) -> FlowReport:
-        """The trial: a fault within it brings the last good version back."""
+        """The trial: a fault within it brings the last good version back at once."""
         self._on_trial.add(instance)
-        await asyncio.sleep(TRIAL_S)
-        self._on_trial.discard(instance)
+        loop, flow = asyncio.get_running_loop(), self._engine.flows.get(instance)
+        end = loop.time() + TRIAL_S
+        while flow is not None and not flow.fault and loop.time() < end:  # noqa: ASYNC110 - the engine has no events
+            await asyncio.sleep(LOOK_S)
         pointer = self._pointers[instance]
-        flow = self._engine.flows.get(instance)
         if flow is not None and not flow.fault:
-            await self._point(replace(pointer, state="active", good_version=None, good_parameters=None, attempts=0))
-            return self.standing(instance)
-        reason = flow.fault if flow else "it does not run"
-        await self._go_back(instance, pointer)
-        return self._refuse(instance, pointer.version, reason, tried=True)
+            await self._accept(FlowPointer(instance, pointer.flow, pointer.version, pointer.parameters))
+        else:
+            await self._go_back(pointer)
+            await self._take_back(pointer, flow.fault if flow else "it does not run")
+        self._on_trial.discard(instance)
+        self._before.pop(instance, None)
+        return self.standing(instance)
 
-    async def _go_back(self, instance: str, pointer: FlowPointer) -> None:
-        good = _back(pointer)
+    async def _go_back(self, pointer: FlowPointer) -> None:
+        """The last good version runs again, with what its nodes had; where it cannot, the file's."""
+        good, instance = _back(pointer), pointer.instance
         await self._point(good)
-        found = await asyncio.to_thread(self._documents.flow, good.version)
-        plan = self._compiled(instance, found, good.parameters) if found else self._config.flows[instance]
-        self._deploy(plan, await self._store.states(instance), "redeploy")
+        saved = {**self._before.get(instance, {}), **self._engine.last_saved(instance)}
+        reason = await self._run(good, saved, "redeploy") if good.version else "there was none"
+        if reason:
+            log.warning("the last good version cannot be run; the configuration's is", flow=instance, reason=reason)
+            try:
+                self._deploy(self._config.flows[instance], saved, "redeploy")
+            except Rejected as error:
+                log.error("a flow does not run at all", flow=instance, reason=str(error))
 
-    def _compiled(self, instance: str, flow: Mapping[str, Any], given: Mapping[str, Value]) -> Plan:
+    async def _accept(self, pointer: FlowPointer) -> None:
+        """A version is the one that runs from now on."""
+        if self._pointers.get(pointer.instance) != pointer:
+            await self._point(pointer)
+        if self._refused.pop(pointer.instance, None):
+            await self._remember(pointer.instance, None)
+
+    async def _take_back(self, pointer: FlowPointer, reason: str) -> None:
+        """A version was tried and is not tried again."""
+        self._refuse(pointer.instance, pointer.version, pointer.parameters, reason, tried=True)
+        content = {"version": pointer.version, "given": pointer.parameters, "reason": reason, "software": __version__}
+        await self._remember(pointer.instance, content)
+
+    async def _remember(self, instance: str, content: Value) -> None:
+        try:
+            await asyncio.to_thread(self._documents.put, REFUSED, instance, content)
+        except (StoreError, OSError) as error:
+            log.error("what was refused is forgotten by a restart", flow=instance, reason=str(error))
+
+    async def _recall(self, instance: str) -> None:
+        try:
+            known = await asyncio.to_thread(self._documents.get, REFUSED, instance)
+        except (StoreError, OSError) as error:
+            log.error("pushed flows cannot be read; those of the configuration run", reason=str(error))
+            return
+        if isinstance(known, Mapping) and known.get("software") == __version__:
+            self._refused[instance] = Refusal(known["version"], known["given"], known["reason"], tried=True)
+
+    def _compiled(self, instance: str, flow: Mapping[str, Any], given: Given) -> Plan:
         name = f"{flow.get('flow')}@{document.version(flow)[:8]}"
-        return self._config.compile(instance, Document(name, flow, {}), given)
+        if given is None:
+            given = self._config.root.flows[instance].given
+        try:
+            return self._config.compile(instance, Document(name, flow, {}), given)
+        except ConfigError:
+            raise
+        except Exception as error:  # what a document from elsewhere makes of a node's code stays in the flow
+            raise ConfigError([Problem(name, 0, 0, "", f"{type(error).__name__}: {error}")]) from error
 
-    def _deploy(self, plan: Plan, saved: Mapping[str, bytes], why: Literal["first", "restart", "redeploy"]) -> None:
+    def _deploy(self, plan: Plan, saved: Mapping[str, bytes], why: Why) -> None:
         lost = self._engine.deploy(plan, saved, self._clock.now_ns(), why)
         for node, reason in lost.items():
             log.warning("a node begins anew", flow=plan.instance, node=node, reason=reason)
         log.info("flow started", flow=plan.instance, document=plan.flow, version=plan.version[:8], why=why)
 
-    def _refuse(self, instance: str, version: str, reason: str, *, tried: bool = False) -> FlowReport:
+    def _refuse(self, instance: str, version: str, given: Given, reason: str, *, tried: bool = False) -> FlowReport:
         log.warning("a flow version was refused", flow=instance, version=version[:8], reason=reason)
-        self._refused[instance] = Refusal(version, reason, tried)
+        self._refused[instance] = Refusal(version, given, reason, tried)
         return self.standing(instance)
 
-    async def _point(self, pointer: FlowPointer) -> None:
+    async def _point(self, pointer: FlowPointer, *, once: bool = False) -> None:
+        """Keeps a pointer; waits for the disk where it refuses, unless `once`."""
         self._pointers[pointer.instance] = pointer
-        await self._store.commit({}, [], pointers=[pointer])
+        told = False
+        while True:
+            try:
+                return await self._store.commit({}, [], pointers=[pointer])
+            except StoreError as error:
+                if not told:
+                    log.error("which version of a flow runs cannot be saved", flow=pointer.instance, reason=str(error))
+                told = True
+            if once:
+                return None
+            await asyncio.sleep(RETRY_S)
 
     def standing(self, instance: str) -> FlowReport:
         """How an instance does now."""
@@ -182,18 +280,16 @@ class Deployments:
         refused = self._refused.get(instance)
         entry = self._config.root.flows.get(instance)
         name, version = (flow.plan.flow, flow.plan.version) if flow else (entry.flow if entry else "", "")
-        wanted, reason = (
-            (refused.version, refused.reason) if refused else ("", flow.fault if flow else "it does not run")
-        )
         state: FlowState = "active"
+        wanted, reason = "", ""
+        if refused:
+            wanted, reason, state = refused.version, refused.reason, "failed" if refused.tried else "refused"
         if flow is None:
-            state = "stopped"
-        elif refused:
-            state = "failed" if refused.tried else "refused"
+            state, reason = "stopped", reason or "it does not run"
+        elif instance in self._on_trial:  # a fault within the trial is not the end of it: the good one comes back
+            state, wanted, reason = "pending", version, flow.fault
         elif flow.fault:
-            state = "failed"
-        elif instance in self._on_trial:
-            state, wanted = "pending", version
+            state, reason = "failed", flow.fault
         return FlowReport(instance=instance, flow=name, version=version, state=state, reason=reason, wanted=wanted)
 
     def reports(self) -> list[FlowReport]:
@@ -202,13 +298,5 @@ class Deployments:
 
 
 def _back(pointer: FlowPointer) -> FlowPointer:
-    """The pointer after going back to the last good version."""
-    return replace(
-        pointer,
-        version=pointer.good_version or "",
-        parameters=pointer.good_parameters or {},
-        state="active",
-        good_version=None,
-        good_parameters=None,
-        attempts=0,
-    )
+    """The pointer after going back to the last good version; an empty version is the configuration's own."""
+    return FlowPointer(pointer.instance, pointer.flow, pointer.good_version or "", pointer.good_parameters)

@@ -135,8 +135,10 @@ class AgentMeasures(Collector):
         yield _counter("edgeflow_store_commits", "Commits.", {(): stats.commits})
         yield _gauge("edgeflow_store_commit_seconds", "Length of the newest commit.", {(): stats.commit_ns / 1e9})
         yield _counter("edgeflow_store_written_bytes", "Written to the disk.", {(): self._store.written_bytes})
-        failed = self._conductor.stats.failed_commits
-        yield _counter("edgeflow_store_failed_commits", "Commits the disk refused.", {(): failed})
+        conductor = self._conductor.stats
+        yield _counter("edgeflow_store_failed_commits", "Commits the disk refused.", {(): conductor.failed_commits})
+        lost = "Results and calls lost because the disk refused them for too long."
+        yield _counter("edgeflow_store_lost", lost, {(): conductor.lost})
 
     def _shell_families(self) -> Iterator[Metric]:
         conductor = self._conductor.stats

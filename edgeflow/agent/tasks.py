@@ -12,6 +12,7 @@ log = structlog.get_logger()
 
 _LONGEST_S = 30.0
 _SETTLED_S = 60.0
+_AGAIN_S = 0.5
 
 
 async def kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
@@ -33,26 +34,24 @@ async def kept_up(name: str, work: Callable[[], Awaitable[None]]) -> None:
 
 
 @contextmanager
-def insistence() -> Iterator[Callable[[float], None]]:
-    """Gives a function that, some seconds after it is called, cancels all other tasks, and again until the block ends.
+def insistence(after_s: float, *, spare: asyncio.Task[None]) -> Iterator[None]:
+    """Cancels all other tasks but `spare` where the block lasts longer, and then again until it ends.
 
     A library may swallow one cancellation; aiomqtt on Python 3.11 does.
     """
     loop, me = asyncio.get_running_loop(), asyncio.current_task()
-    timer: asyncio.TimerHandle | None = None
+    timers: list[asyncio.TimerHandle] = []
 
-    def insist(after_s: float) -> None:
-        nonlocal timer
-        timer = loop.call_later(after_s, again)
+    def insist(in_s: float) -> None:
+        timers[:] = [loop.call_later(in_s, again)]
 
     def again() -> None:
-        for task in asyncio.all_tasks(loop):
-            if task is not me:
-                task.cancel()
-        insist(0.5)
+        for task in asyncio.all_tasks(loop) - {me, spare}:
+            task.cancel()
+        insist(_AGAIN_S)
 
+    insist(after_s)
     try:
-        yield insist
+        yield
     finally:
-        if timer is not None:
-            timer.cancel()
+        timers[0].cancel()

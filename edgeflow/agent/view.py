@@ -73,6 +73,8 @@ class View:
         connecting = [d.name for d in self._devices.status().devices if d.state == "connecting"]
         if connecting:
             problems.append(f"not yet connected: {', '.join(connecting)}")
+        if self._conductor.refused:
+            problems.append(f"nothing can be saved: {self._conductor.refused}")
         return problems
 
     def status(self) -> views.Status:
@@ -194,11 +196,15 @@ class View:
         output, element, wiring = self._driving(tag)
         now_ns = self._clock.now_ns()
         level = value if wiring.levels is None else _level(tag, wiring.levels, value)
-        held = next((r for r in self._engine.requests.held(output) if r.owner == _WHO), None)
-        pattern = {**(held.pattern if held else {}), element: level}
+        before = next((r for r in self._engine.requests.held(output) if r.owner == _WHO), None)
+        pattern = {**(before.pattern if before else {}), element: level}
         request = Request(_WHO, output, pattern, OPERATOR, now_ns, now_ns + lease_ns)
         self._conductor.override(request, f"{tag} = {value!r}: {reason}")
-        await self._shown(output)
+        try:
+            await self._shown(output)
+        except (Rejected, LinkDown) as error:  # what was answered with an error must not happen later
+            self._conductor.relent(request, before, str(error))
+            raise
         await self._conductor.committed()
         return views.Written(tag=tag, value=value, at=utc_text(self._clock.now_ns()), until=utc_text(now_ns + lease_ns))
 
@@ -215,9 +221,9 @@ class View:
         deadline = loop.time() + WRITE_S
         while True:
             status = next(s for s in self._devices.status().outputs if s.name == output)
-            if status.shown == "ok":
+            if status.settled and status.shown == "ok":
                 return
-            if status.shown == "failed":
+            if status.settled and status.shown == "failed":
                 raise Rejected(f"{output}: {status.reason}")
             if loop.time() > deadline:
                 raise LinkDown(f"{output}: {status.reason or 'the device has not confirmed it'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -48,16 +49,20 @@ def _ask(method: str, url: str, path: str, body: Any, token: str | None) -> Any:
             content = response.read()
     except urllib.error.HTTPError as error:
         raise EdgeFlowError(_words(error)) from None
-    except (OSError, TimeoutError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise EdgeFlowError(f"{url} does not answer ({reason}); is it running, and is this its address?") from None
-    return json.loads(content) if content else None
+    try:
+        return json.loads(content) if content else None
+    except ValueError:
+        raise EdgeFlowError(f"{url} is not EdgeFlow: it answers something else; name the right address") from None
 
 
 def _words(error: urllib.error.HTTPError) -> str:
     try:
         problem = json.loads(error.read())
-        problems = "".join(f"\n  {line}" for line in problem.get("problems", ()))
-        return f"{problem['title']}: {problem['detail']}{problems}"
+        problems = problem.get("problems", ())
+        detail = problem["detail"] if len(problems) < 2 else "".join(f"\n  {line}" for line in problems)
+        return f"{problem['title']}: {detail}"
     except (ValueError, KeyError, AttributeError):
         return f"the server answered {error.code} {error.reason}"

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import structlog
 import typer
@@ -94,7 +95,7 @@ def read(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything known of it as JSON.")] = False,
 ) -> None:
     """Print a tag's newest value as the agent has it."""
-    found = api.get(url, f"/api/v1/tags/{tag}")
+    found = api.get(url, _address(tag))
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -105,7 +106,7 @@ def read(
         raise typer.Exit(EXIT_FAILURE)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # -5 is a value
 def write(
     tag: Annotated[str, typer.Argument(help="The tag, for example io1/red.")],
     value: Annotated[str, typer.Argument(help="The value: true, 12.5, text ...")],
@@ -116,8 +117,16 @@ def write(
 ) -> None:
     """Write a tag as the operator. It ends by itself after the lease; the flows have the output again then."""
     body = {"value": scalar(value), "lease": lease, "reason": reason}
-    done = api.post(url, f"/api/v1/tags/{tag}", body, api.token_in(state_dir(state)))
+    done = api.post(url, _address(tag), body, api.token_in(state_dir(state)))
     print(f"{tag} = {done['value']}, until {done['until'] or 'written over'}")
+
+
+def _address(tag: str) -> str:
+    """Where the agent keeps a tag; a usage error where it cannot be one."""
+    device, slash, name = tag.partition("/")
+    if not (device and slash and name) or "/" in name:
+        raise typer.BadParameter(f"{tag!r} is not a tag; write device/name, for example press1/good")
+    return f"/api/v1/tags/{quote(device)}/{quote(name)}"
 
 
 @sim.command("plant")

@@ -17,7 +17,7 @@ def main() -> None:
         else:
             from edgeflow.cli.commands import app  # noqa: PLC0415 - as above
 
-            app()
+            app(prog_name="edgeflow")
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)

@@ -124,6 +124,7 @@ class Connection:
         task = asyncio.get_running_loop().create_task(self._run(client, work), name=f"link {self.link}")
         self._tasks[task] = who
         task.add_done_callback(self._done)
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
         return task
 
     async def _run(self, client: object, work: Coroutine[Any, Any, None]) -> None:

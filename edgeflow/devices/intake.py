@@ -86,7 +86,7 @@ class Intake:
         self._parts: dict[tuple[int, ...], _Part] = {}
         self._calm = False  # good, and nothing to judge: nearly always
         self._told = False  # whether the tags have been told that the device is lost
-        self._told_ns = 0  # when they were told so last
+        self._back_ns = 0  # when it came back last
         self._logged = False
         self._keeps = plan.driver.pushes
         self._values: list[Scalar] = []
@@ -161,7 +161,6 @@ class Intake:
             return
         self._told = True
         now_ns, count = self._clock.now_ns(), len(self.tags)
-        self._told_ns = now_ns
         faults: Faults = dict.fromkeys(range(count), (BAD, reason))
         self._deliver(Block(self.plan.name, self._whole.tags, [None] * count, now_ns, now_ns, faults))
 
@@ -172,24 +171,25 @@ class Intake:
             self._good()
 
     def _hand_on(self, part: _Part, values: list[Scalar], faults: Faults | None, source_ns: int, read_ns: int) -> None:
+        if faults is None and self._calm:
+            self._last_good_ns = read_ns
+        else:
+            self._judge(part, faults or {}, read_ns)
         if source_ns == 0:
             source_ns = read_ns
         elif source_ns > read_ns + _AHEAD_NS:  # a wrong clock must not carry our time into the future
             self.stats.clock_ahead += 1
             source_ns = read_ns
-        elif source_ns < self._told_ns:  # what was told as not known does not become known afterwards
+        elif source_ns < self._back_ns:  # what was told as not known does not become known afterwards
             source_ns = read_ns
-        if faults is None and self._calm:
-            self._last_good_ns = read_ns
-        else:
-            self._judge(part, faults or {}, read_ns)
         self._deliver(Block(self.plan.name, part.tags, values, source_ns, read_ns, faults))
 
     def _judge(self, part: _Part, faults: Faults, read_ns: int) -> None:
         tags, known = (self._whole.tags, self._faults) if self._keeps else (part.tags, faults)
         if sum(quality == BAD for quality, _ in faults.values()) < len(part.tags):
             self._last_good_ns = read_ns
-            self._told = False
+            if self._told:
+                self._told, self._back_ns = False, read_ns
         if not known:
             self._good()
             return

@@ -46,13 +46,17 @@ class OutputStats:
 
 @dataclass(frozen=True, slots=True)
 class OutputStatus:
-    """An output as the pages show it: what it shall show, who wants that, and whether it does."""
+    """An output as the pages show it: what it shall show, who wants that, and whether it does.
+
+    `settled`: `shown` speaks of these very levels, not of what was decided before.
+    """
 
     name: str
     levels: Mapping[str, Scalar]
     winners: Mapping[str, str]
     shown: Shown
     reason: str
+    settled: bool
 
 
 class ElementState:
@@ -60,7 +64,7 @@ class ElementState:
 
     __slots__ = (
         "back", "check_s", "half_ns", "level", "looks", "name", "plan", "raws",
-        "reason", "refresh_s", "retry_s", "sent", "sent_s", "shown", "table", "writer",
+        "reason", "refresh_s", "retry_s", "sent", "sent_s", "settled", "shown", "table", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +83,7 @@ class ElementState:
         self.half_ns = 0
         self.shown: Shown = "unknown"
         self.reason = ""
+        self.settled = True
         self.forget("not yet connected")
 
     def forget(self, reason: str) -> None:
@@ -93,6 +98,7 @@ class ElementState:
         """Takes over a level. `frozen`: nobody will be there to toggle, so flashing becomes steady on."""
         self.level, self.half_ns, self.raws = level, 0, ()
         self.retry_s = 0.0
+        self.settled = level is None
         try:
             self.raws = self._raws(level, frozen)
         except Rejected as error:
@@ -130,12 +136,12 @@ class ElementState:
     def succeed(self) -> None:
         if self.shown == "failed":
             log.info("output back", output=self.name)
-        self.shown, self.reason, self.check_s = "ok", "", None
+        self.shown, self.reason, self.check_s, self.settled = "ok", "", None, True
 
     def fail(self, reason: str, retry_s: float = 0.0) -> None:
         if self.shown != "failed":
             log.warning("output failed", output=self.name, reason=reason)
-        self.shown, self.reason, self.check_s = "failed", reason, None
+        self.shown, self.reason, self.check_s, self.settled = "failed", reason, None, True
         self.sent, self.retry_s = _UNSENT, retry_s
 
 
@@ -339,7 +345,8 @@ class Output:
                 worst = "unknown" if shown == "unknown" else "failed"
         reason = next((element.reason for element in states if element.shown == worst), "")
         decision = self._decision
-        return OutputStatus(self.binding.plan.name, decision.levels, decision.winners, worst, reason)
+        settled = all(element.settled for element in states)
+        return OutputStatus(self.binding.plan.name, decision.levels, decision.winners, worst, reason, settled)
 
 
 def same(a: Scalar, b: Scalar) -> bool:

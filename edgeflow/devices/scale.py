@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 from edgeflow.devices.plan import TagPlan
@@ -76,28 +77,37 @@ def compile_column(plans: Sequence[TagPlan]) -> Callable[[Column], Scaled]:
 
 
 def _bulk(plans: Sequence[TagPlan]) -> Callable[[Sequence[Any]], list[Any]] | None:
-    """The fast way for a column of numbers and booleans: one pass without a call per value."""
+    """The fast way for a column of numbers and booleans: one pass per run of alike points, no call per value."""
     if not all(plan.raw in ("integer", "number", "boolean") for plan in plans):
         return None
-    kinds = {(plan.scale, plan.offset, plan.tag.type == "integer") for plan in plans}
-    if len(kinds) == 1:
-        scale, offset, whole = kinds.pop()
-        if scale == 1 and offset == 0:
-            return list
-        if offset == 0 and not whole:
-            divisor = _divisor(scale)
-            if divisor is not None:
-                return lambda values: [value / divisor for value in values]
-            return lambda values: [value * scale for value in values]
-    changed = [(i, one) for i, plan in enumerate(plans) if (one := _one(plan))]
+    runs: list[tuple[int, int, Callable[[list[Any]], list[Any]]]] = []
+    start = 0
+    for _, alike in groupby(plans, lambda plan: (plan.scale, plan.offset, plan.tag.type == "integer")):
+        run = list(alike)
+        if many := _many(run[0]):
+            runs.append((start, start + len(run), many))
+        start += len(run)
 
-    def mixed(values: Sequence[Any]) -> list[Any]:
+    def bulk(values: Sequence[Any]) -> list[Any]:
         out = list(values)
-        for i, one in changed:
-            out[i] = one(out[i])
+        for first, end, many in runs:
+            out[first:end] = many(out[first:end])
         return out
 
-    return mixed
+    return bulk
+
+
+def _many(plan: TagPlan) -> Callable[[list[Any]], list[Any]] | None:
+    """The conversion of many values alike, to the same result as `_one`; None where there is none."""
+    one, divisor = _one(plan), _divisor(plan.scale)
+    if one is None:
+        return None
+    if plan.offset == 0 and plan.tag.type != "integer":
+        scale = plan.scale
+        if divisor is not None:
+            return lambda values: [value / divisor for value in values]
+        return lambda values: [value * scale for value in values]
+    return lambda values: [one(value) for value in values]
 
 
 def _careful(plans: Sequence[TagPlan], column: Column) -> Scaled:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeflow.engine.flowrun import FlowRun
+from edgeflow.engine.flowrun import MICRO_TICKS, FlowRun
 from edgeflow.engine.requests import Requests
 from edgeflow.engine.snapshot import dump, load
 from edgeflow.engine.step import Step
@@ -53,8 +54,12 @@ class Engine:
         *,
         place: str = "",
         on_fault: Callable[[str, str], None] = lambda instance, reason: None,
+        most_timers: int = sys.maxsize,
     ) -> None:
+        """`most_timers`: how many may fire in one input, so that catching up with a clock that was far
+        behind does not hold up everything else; the rest fires with the next ones."""
         self.place = place
+        self._most_timers = most_timers
         self.now = 0
         self.flows: dict[str, FlowRun] = {}
         self.requests = Requests(outputs)
@@ -127,7 +132,7 @@ class Engine:
         """Hands the answer of a call to the node that made it; one that nobody waits for is dropped."""
         step = self.waiting.pop(answer.call, None)
         made = step.calls.pop(answer.call, None) if step else None
-        if step is None or made is None or step.kind.answered is None:
+        if step is None or made is None or step.kind.answered is None or not self._works(step.flow):
             return
         self.now = max(self.now, answer.at)
         key, run = made
@@ -153,16 +158,26 @@ class Engine:
             self._quarantine(flow, error)
         flow.end(begun)
 
+    def _works(self, flow: FlowRun) -> bool:
+        """Whether a flow is the one that runs, and not one that was swapped out or stopped by a fault."""
+        return not flow.fault and self.flows.get(flow.plan.instance) is flow
+
     def advance(self, now_ns: int) -> None:
         """Moves time on: fires every timer due by then, in order, and ends leases."""
-        while self._due and self._due[0][0] <= now_ns:
+        last = fired = still = 0
+        while self._due and self._due[0][0] <= now_ns and fired < self._most_timers:
             at, _, step, key = heapq.heappop(self._due)
             timer = step.timers.get(key)
-            if timer is None or timer.at != at or self.flows.get(step.flow.plan.instance) is not step.flow:
+            if timer is None or timer.at != at or not self._works(step.flow):
                 continue
             del step.timers[key]
             self.now = max(self.now, at)
-            if step.kind.due is not None and not step.flow.fault:
+            fired, still = fired + 1, still + 1 if at <= last else 0
+            last = max(last, at)
+            if still > MICRO_TICKS:
+                step.flow.stepping = step
+                self._quarantine(step.flow, RuntimeError("asks to be woken at the same instant again and again"))
+            elif step.kind.due is not None:
                 self._handle(step, timer.run, at, step.kind.due, Due(key, at))
         self.now = max(self.now, now_ns)
         end = self.requests.next_end()
@@ -194,9 +209,10 @@ class Engine:
     def _quarantine(self, flow: FlowRun, error: Exception) -> None:
         """Stops a flow whose node raised; its outputs go safe, the others go on."""
         step = flow.stepping
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        places = traceback.extract_tb(error.__traceback__)
+        where = f" (line {places[-1].lineno} of {places[-1].name})" if places else ""
         node = f"node {step.name!r} ({step.kind.kind})" if step else "the flow"
-        flow.fault = f"{node} failed: {type(error).__name__}: {error} (line {where.lineno} of {where.name})"
+        flow.fault = f"{node} failed: {type(error).__name__}: {error}{where}"
         flow.pending.clear()
         for each in flow.steps:
             each.ready = False
@@ -212,8 +228,9 @@ class Engine:
     ) -> dict[str, str]:
         """Starts a flow, or swaps it for a new version; takes over the states in `saved` by node and shape.
 
-        Returns, per node whose state began anew, the reason. Raises Rejected, and leaves everything as it
-        was, where the new version fails while it starts.
+        Calls that are under way are answered to the new version; those of another life of the process are
+        `INTERRUPTED`. Returns, per node whose state began anew, the reason. Raises Rejected, and leaves
+        everything as it was, where the new version fails while it starts.
         """
         self.now = max(self.now, now_ns)
         old = self.flows.get(plan.instance)
@@ -223,6 +240,7 @@ class Engine:
             if step.name in saved and (reason := load(step, saved[step.name])):
                 lost[step.name] = reason
         mark = len(self.records), len(self.calls_now), len(self.calls_after_commit)
+        under_way = {call: step for call, step in self.waiting.items() if step.flow is old}
         self.requests.drop_flow(plan.instance)
         self.flows[plan.instance] = flow
         try:
@@ -230,16 +248,19 @@ class Engine:
         except Exception as error:
             del self.records[mark[0] :], self.calls_now[mark[1] :], self.calls_after_commit[mark[2] :]
             self.requests.drop_flow(plan.instance)
+            self.waiting = {call: step for call, step in self.waiting.items() if step.flow is not flow}
             if old:
                 self.flows[plan.instance] = old
                 self._hold_again(old)
+                self.waiting |= under_way
             else:
                 del self.flows[plan.instance]
             node = flow.stepping.name if flow.stepping else "?"
             raise Rejected(f"node {node!r} failed while starting: {type(error).__name__}: {error}") from error
         self._feeds.clear()
         if old:
-            self._gone |= {(plan.instance, name) for name in old.by_name.keys() - flow.by_name.keys()}
+            gone = old.by_name.keys() - flow.by_name.keys()
+            self._gone |= {(plan.instance, name) for name in gone}
         self._gone -= {(plan.instance, name) for name in flow.by_name}
         return lost
 
@@ -256,6 +277,9 @@ class Engine:
         flow.settle(tuple(flow.steps))
         for step in flow.steps:
             for call, (key, _) in list(step.calls.items()):
+                if call in self.waiting:
+                    self.waiting[call] = step
+                    continue
                 del step.calls[call]
                 if step.kind.answered is not None:
                     flow.stepping, step.at = step, self.now
@@ -277,8 +301,16 @@ class Engine:
         self._feeds.clear()
 
     def snapshot(self, instance: str) -> dict[str, bytes]:
-        """Every node of a flow as it would be saved now."""
-        return {step.name: dump(step) for step in self.flows[instance].steps}
+        """Every node of a flow as it would be saved now; raises Rejected where one cannot be saved."""
+        try:
+            return {step.name: dump(step) for step in self.flows[instance].steps}
+        except (TypeError, ValueError) as error:
+            raise Rejected(f"the flow {instance} cannot be saved: {error}") from error
+
+    def last_saved(self, instance: str) -> dict[str, bytes]:
+        """What the running version's nodes have given to commits; none of it is from within a tick that failed."""
+        flow = self.flows.get(instance)
+        return {step.name: step.saved for step in flow.steps if step.saved is not None} if flow else {}
 
     # effects
 
@@ -292,9 +324,16 @@ class Engine:
         for instance, flow in self.flows.items():
             if flow.fault:
                 continue
-            for step in flow.steps:
-                if step.steps != step.saved_steps and (windows or step.kind.durability == "exact"):
-                    self._save(instance, step, states)
+            changed: dict[tuple[str, str], bytes | None] = {}
+            try:
+                for step in flow.steps:
+                    if step.steps != step.saved_steps and (windows or step.kind.durability == "exact"):
+                        flow.stepping = step
+                        self._save(instance, step, changed)
+            except Exception as error:  # noqa: BLE001 - a state that cannot be saved is a fault of its flow
+                self._quarantine(flow, error)
+            else:
+                states |= changed
         if not (states or self.records or self.calls_after_commit):
             return None
         commit = Commit(states, self.records, self.calls_after_commit)

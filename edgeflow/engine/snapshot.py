@@ -47,7 +47,14 @@ def dump(step: Step) -> bytes:
 
 def load(step: Step, saved: bytes) -> str:
     """Puts a saved node back; returns why its state had to begin anew, empty where it was taken over."""
-    content = orjson.loads(saved)
+    try:
+        return _load(step, orjson.loads(saved))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        step.inputs.clear()
+        return f"what was saved of it cannot be read ({error})"
+
+
+def _load(step: Step, content: dict[str, Any]) -> str:
     kind = step.kind
     if content.get("kind") != kind.kind:
         return f"was a {content.get('kind')}, is a {kind.kind}"

@@ -70,8 +70,10 @@ def compile_flow(
     flow = source.model(FlowDocument)
     work = _Compilation(source, flow, site, kinds, given_in)
     given = work.parameters(parameters)
-    work.nodes(given)
-    work.wires()
+    if not work.problems:  # what is wrong with a parameter would be told once more for every node it is put into
+        work.nodes(given)
+        work.wires()
+    nodes = () if work.problems else work.planned()
     if work.problems:
         raise ConfigError(sorted(set(work.problems)))
     return Plan(
@@ -80,7 +82,7 @@ def compile_flow(
         title=flow.title,
         version=document.version(source.data),
         parameters=given,
-        nodes=work.planned(),
+        nodes=nodes,
         document=source.data,
     )
 
@@ -266,7 +268,11 @@ class _Compilation:
                 port: tuple((index[target], into) for target, into in self.links.get((name, port), ()))
                 for port in outputs
             }
-            plan = kind.prepare(config, self.site) if kind.prepare else config
+            try:
+                plan = kind.prepare(config, self.site) if kind.prepare else config
+            except ValueError as error:
+                self.wrong(("nodes", name), str(error))
+                continue
             listens = kind.listens(config) if kind.listens else {}
             drives = frozenset(name for kind_, _, name in _references(config) if kind_ == "output")
             made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens, drives))

@@ -26,7 +26,8 @@ class HttpService:
 
     workers = 8
 
-    def __init__(self) -> None:
+    def __init__(self, *, pause_s: float = 0.5) -> None:
+        self._pause_s = pause_s
         self._session: aiohttp.ClientSession | None = None
         self._tls: ssl.SSLContext | None = None
 
@@ -43,7 +44,7 @@ class HttpService:
             except (LinkDown, _Busy):
                 if attempt == ATTEMPTS - 1:
                     raise
-                await asyncio.sleep(0.5 * 2**attempt)
+                await asyncio.sleep(self._pause_s * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
     async def _once(self, call: Call) -> Value:

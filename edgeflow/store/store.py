@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import orjson
 import structlog
 
 from edgeflow.clock import monotonic_ns
@@ -76,13 +76,13 @@ class FlowPointer:
 
     `pending` means a version on trial: `good_version` with `good_parameters` is the last that was
     healthy, `attempts` how often the trial was begun. `revision` is that of the central server's
-    wish, 0 for the local configuration.
+    wish, 0 for the local configuration. No parameters: those of the configuration, whatever they are then.
     """
 
     instance: str
     flow: str
     version: str
-    parameters: Mapping[str, Value] = field(default_factory=dict)
+    parameters: Mapping[str, Value] | None = None
     state: Literal["active", "pending"] = "active"
     revision: int = 0
     good_version: str | None = None
@@ -380,11 +380,11 @@ def _save_pointers(connection: sqlite3.Connection, pointers: Sequence[FlowPointe
                 p.instance,
                 p.flow,
                 p.version,
-                orjson.dumps(p.parameters).decode(),
+                json.dumps(p.parameters),
                 p.state,
                 p.revision,
                 p.good_version,
-                None if p.good_parameters is None else orjson.dumps(p.good_parameters).decode(),
+                None if p.good_parameters is None else json.dumps(p.good_parameters),
                 p.attempts,
             )
             for p in pointers
@@ -403,8 +403,8 @@ def _pointer(
     good_parameters: str | None,
     attempts: int,
 ) -> FlowPointer:
-    good = None if good_parameters is None else orjson.loads(good_parameters)
-    return FlowPointer(instance, flow, version, orjson.loads(parameters), state, revision, good_version, good, attempts)
+    good = None if good_parameters is None else json.loads(good_parameters)
+    return FlowPointer(instance, flow, version, json.loads(parameters), state, revision, good_version, good, attempts)
 
 
 def _save_audit(connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:

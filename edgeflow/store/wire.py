@@ -89,7 +89,7 @@ _BYTES = "\0bytes"
 
 
 def call_bytes(call: Call) -> bytes:
-    """A call as it is kept on the disk: JSON, with bytes as {"\\0bytes": hexadecimal}; the rest like a record's data."""
+    """A call as it is kept on the disk: JSON, bytes as {"\\0bytes": hexadecimal}, the rest like a record's data."""
     return orjson.dumps([call.id, call.flow, call.node, call.service, _kept(call.request), call.at, call.run])
 
 

@@ -5,7 +5,8 @@
         await asyncio.sleep(3600)
 
 Timers, `asyncio.timeout`, `TaskGroup` and everything else built on the loop's clock work as they are.
-Sockets work too, but the clock does not wait for them: use the virtual loop with fakes only.
+Work in a thread takes no virtual time. Sockets work too, but the clock does not wait for them: use the
+virtual loop with fakes only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import asyncio
 import functools
 import selectors
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import Executor
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple
 
 from edgeflow.units import NS_PER_S
 
 T = TypeVar("T")
 A = ParamSpec("A")
+Ts = TypeVarTuple("Ts")
 
 START_NS = 1_767_254_400 * NS_PER_S
 """2026-01-01T08:00:00Z: where the virtual clock begins."""
@@ -35,7 +38,7 @@ class _Jumping(selectors.BaseSelector):
         self._real = selectors.DefaultSelector()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:  # only another thread can wake the loop now
+        if timeout is None or (timeout > 0 and self._loop.working):  # another thread wakes the loop, or nobody
             ready = self._real.select(_STUCK_S)
             if not ready:
                 raise RuntimeError("the virtual loop waits for something that no timer and no thread will bring")
@@ -69,14 +72,29 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._now = 0.0
+        self.working = 0
         super().__init__(_Jumping(self))
 
     def time(self) -> float:
         return self._now
 
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        """As ever; the clock stands still until it is done."""
+        future = super().run_in_executor(executor, func, *args)
+        self.working += 1
+        future.add_done_callback(self._worked)
+        return future
+
+    def _worked(self, _future: asyncio.Future[Any]) -> None:
+        self.working -= 1
+
     def jump(self, seconds: float) -> None:
         """Moves the loop's clock forward."""
         self._now += seconds
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - asyncio's
+        """Waits for threads without a time-out, over which the clock would jump."""
+        await super().shutdown_default_executor()
 
 
 class LoopClock:

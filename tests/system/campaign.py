@@ -18,11 +18,15 @@ if __name__ == "__main__":
 
 from tests.system.line import Line
 from tests.system.trials import (
+    LAMP,
+    LAMP_S,
     Figures,
     balance,
     central_away,
     device_fails,
+    early_kills,
     flow_changes,
+    garbled,
     killed_lamp,
     kills,
     operator,
@@ -35,7 +39,9 @@ Trial = Callable[[Line, Figures], None]
 def main() -> int:
     """Runs the chosen parts, one line each; 1 where something does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help="kills, central, press, filler, lamp, flows, operator; default: all")
+    parser.add_argument(
+        "parts", nargs="*", help="kills, central, press, filler, garble, lamp, flows, operator; default: all"
+    )
     parser.add_argument("--kills", type=int, default=20, help="how often the agent is killed (20)")
     parser.add_argument("--away", type=float, default=120, help="seconds that the central server is away (120)")
     parser.add_argument("--outage", type=float, default=20, help="seconds that a device is away (20)")
@@ -46,6 +52,8 @@ def main() -> int:
 
     def killing(line: Line, figures: Figures) -> None:
         kills(line, given.kills, given.seed, figures)
+        assert max(figures.values[LAMP]) <= LAMP_S, "the lamp was not right again in time"
+        early_kills(line, given.kills, given.seed)
 
     def losing_central(line: Line, figures: Figures) -> None:
         central_away(line, given.away, figures)
@@ -68,6 +76,7 @@ def main() -> int:
         "central": losing_central,
         "press": failing("press"),
         "filler": failing("filler"),
+        "garble": lambda line, figures: garbled(line, given.outage, figures),
         "lamp": darkening,
         "flows": lambda line, figures: flow_changes(line, folder, figures),
         "operator": operator,

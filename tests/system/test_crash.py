@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.system.conftest import MakeLine
-from tests.system.trials import Figures, balance, central_away, killed_lamp, kills, stopped_lamp
+from tests.system.trials import Figures, balance, central_away, early_kills, killed_lamp, kills, stopped_lamp
 
 
 def test_kills_of_the_agent_lose_and_double_nothing(make_line: MakeLine) -> None:
     line, figures = make_line(), Figures()
     kills(line, 3, seed=1, figures=figures, pause_s=(0.3, 3.0))
+    early_kills(line, 2, seed=1)
     killed_lamp(line, figures)
     stopped_lamp(line, figures)
     balance(line, figures)

@@ -1,0 +1,250 @@
+"""The gateway's configuration: one line per mistake with its place and what to write instead, and the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeflow.agent.config import Config, load
+from edgeflow.driver import Driver
+from edgeflow.errors import ConfigError
+from edgeflow.node import installed
+from edgeflow.testing.session import Wire
+
+GOOD = """\
+gateway: {name: line1, time_zone: Europe/Berlin}
+links:
+  plc: {driver: fake}
+devices:
+  press1:
+    link: plc
+    tags:
+      state: {address: 1, type: integer}
+      power: {address: 2, unit: kW}
+      red-lamp: {address: 3, type: boolean, writable: true}
+      limit: {address: 4, writable: true}
+patterns:
+  unknown: {red: flash}
+outputs:
+  line1/lamp: {elements: {red: press1/red-lamp}}
+flows:
+  scaled: {flow: test/scaled, with: {machine: press1}}
+flow_path: [flows]
+"""
+FLOW = """\
+flow: test/scaled
+parameters:
+  machine: {type: device, description: The machine.}
+nodes:
+  power: {kind: tag, tag: "{machine}/power"}
+  kw: {kind: convert, from: kW, to: W}
+  high: {kind: threshold, limit: 10}
+wires:
+  - power -> kw
+  - kw -> high
+"""
+
+
+class Site:
+    """A configuration in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.drivers: dict[str, Driver[Any, Any, Any]] = {"fake": Wire().driver(), "other": Wire().driver("other")}
+        self.write(GOOD, FLOW)
+
+    def write(self, text: str | None = None, flow: str | None = None) -> None:
+        (self.folder / "flows/test/scaled").mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            (self.folder / "gateway.yaml").write_text(text)
+        if flow is not None:
+            (self.folder / "flows/test/scaled/flow.yaml").write_text(flow)
+
+    def load(self, environment: Mapping[str, str] | None = None) -> Config:
+        return load(self.folder / "gateway.yaml", installed(), environment or {}, drivers=self.drivers)
+
+    def wrong(self, environment: Mapping[str, str] | None = None) -> list[str]:
+        """The lines that a person is told, without the folder."""
+        with pytest.raises(ConfigError) as error:
+            self.load(environment)
+        return [str(problem).removeprefix(f"{self.folder}/") for problem in error.value.problems]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_a_good_configuration_is_read_down_to_the_wires(site: Site) -> None:
+    config = site.load()
+    assert config.root.gateway.name == "line1"
+    assert set(config.plant.tags) == {"press1/state", "press1/power", "press1/red-lamp", "press1/limit"}
+    assert set(config.outputs) == {"line1/lamp", "press1/limit"}, "a writable tag is an output even if no light has it"
+    plan = config.flows["scaled"]
+    assert [node.name for node in plan.nodes] == ["power", "kw", "high"]
+    assert plan.listens == {"press1/power"}
+
+
+MISTAKES = {
+    "an unknown key": (
+        GOOD.replace("{name: line1,", "{nmae: line1, name: line1,"),
+        FLOW,
+        ["gateway.yaml:1:11 gateway.nmae: unknown key 'nmae'; did you mean 'name'?"],
+    ),
+    "a wrong type": (
+        GOOD + "http: {port: eighty}\n",
+        FLOW,
+        ["gateway.yaml:19:8 http.port: 'eighty' is not a whole number; write a whole number"],
+    ),
+    "an unknown driver": (
+        GOOD.replace("driver: fake", "driver: fakee"),
+        FLOW,
+        ["gateway.yaml:3:9 links.plc.driver: no driver 'fakee' is installed; did you mean 'fake'?"],
+    ),
+    "a tag written twice": (
+        GOOD.replace("      power:", "      state:"),
+        FLOW,
+        ["gateway.yaml:9:7 devices.press1.tags: the key 'state' is written twice; remove one"],
+    ),
+    "a tag that a flow misses": (
+        GOOD.replace("      power:", "      powr:"),
+        FLOW,
+        [
+            "flows/test/scaled/flow.yaml:5:22 nodes.power.tag: there is no tag 'press1/power'; did you mean 'press1/powr'?"
+        ],
+    ),
+    "units that clash on a wire": (
+        GOOD,
+        FLOW.replace("from: kW, to: W", "from: MW, to: W"),
+        [
+            "flows/test/scaled/flow.yaml:9:5 wires.0: power.out is in kW, but kw.in takes MW; put a `convert` node "
+            "{kind: convert, from: kW, to: MW} between them (1 kW = 0.001 MW)"
+        ],
+    ),
+    "wires in a circle": (
+        GOOD,
+        FLOW.replace("  - power -> kw\n", "  - high -> kw\n"),
+        ["flows/test/scaled/flow.yaml:9:5 wires.0: closes a cycle: kw -> high -> kw; remove one of these wires"],
+    ),
+    "no YAML": (
+        GOOD.replace("  plc: {driver: fake}", "  plc: {driver: fake"),
+        FLOW,
+        [
+            "gateway.yaml:4:8 is not valid YAML: did not find expected ',' or '}'; "
+            "check the indentation and the brackets and quotes before this place"
+        ],
+    ),
+    "a tab": (
+        GOOD.replace("  plc:", "\tplc:"),
+        FLOW,
+        [
+            "gateway.yaml:3:1 is not valid YAML: found character that cannot start any token; indent with spaces, not tabs"
+        ],
+    ),
+    "a flow that does not exist": (
+        GOOD.replace("test/scaled", "test/scalde"),
+        FLOW,
+        ["gateway.yaml:17:12 flows.scaled.flow: there is no flow 'test/scalde'; did you mean 'test/scaled'?"],
+    ),
+    "a parameter that is missing": (
+        GOOD.replace(", with: {machine: press1}", ""),
+        FLOW,
+        ["gateway.yaml:17:3 flows.scaled.with.machine: the parameter 'machine' is required: The machine."],
+    ),
+    "a device that does not exist": (
+        GOOD.replace("machine: press1", "machine: press2"),
+        FLOW,
+        ["gateway.yaml:17:38 flows.scaled.with.machine: there is no device 'press2'; did you mean 'press1'?"],
+    ),
+    "a flow's name with a slash": (
+        GOOD.replace("  scaled:", "  line/scaled:"),
+        FLOW,
+        [
+            "gateway.yaml:17:3 flows.line/scaled: 'line/scaled' cannot name a flow; use letters, digits, `_`, `.` and `-`"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_with_its_place_and_what_to_write_instead(site: Site, name: str) -> None:
+    text, flow, lines = MISTAKES[name]
+    site.write(text, flow)
+    assert site.wrong() == lines
+
+
+def test_every_mistake_is_told_at_once(site: Site) -> None:
+    site.write(GOOD.replace("address: 1,", "adress: 1,").replace("unit: kW", "unit: kWatt"))
+    lines = site.wrong()
+    assert any(line.startswith("gateway.yaml:8:15 devices.press1.tags.state.adress: unknown key") for line in lines)
+    assert any("devices.press1.tags.power.unit: unknown unit 'kWatt'" in line for line in lines)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gateway\.yaml cannot be read: No such file or directory"):
+        load(tmp_path / "gateway.yaml", installed(), {})
+
+
+def test_a_node_that_cannot_be_prepared_is_a_problem_with_a_place(site: Site) -> None:
+    site.write(flow=FLOW.replace("from: kW, to: W", "from: kW, to: bar"))
+    (line,) = site.wrong()
+    assert line.startswith("flows/test/scaled/flow.yaml:6:")
+
+
+# the environment
+
+
+def test_the_environment_replaces_what_the_file_says(site: Site) -> None:
+    config = site.load({"EDGEFLOW__GATEWAY__NAME": "line2", "EDGEFLOW__HTTP__PORT": "9090", "PATH": "/bin"})
+    assert (config.root.gateway.name, config.root.http.port) == ("line2", 9090)
+    assert config.root.gateway.time_zone == "Europe/Berlin", "its neighbours stay"
+    assert site.load().root.gateway.name == "line1"
+
+
+def test_names_that_no_variable_can_have_are_found(site: Site) -> None:
+    config = site.load(
+        {
+            "EDGEFLOW__DEVICES__PRESS1__TAGS__RED_LAMP__ABOUT": "the lamp",
+            "EDGEFLOW__OUTPUTS__LINE1_LAMP__LEASE": "3 s",
+        }
+    )
+    assert config.plant.tags["press1/red-lamp"].about == "the lamp"
+    assert config.outputs["line1/lamp"].plan.lease_ns == 3_000_000_000
+
+
+def test_a_value_may_be_a_whole_section(site: Site) -> None:
+    config = site.load({"EDGEFLOW__HTTP": "{host: 0.0.0.0, hosts: [gw1]}", "EDGEFLOW__HTTP__PORT": "1"})
+    assert (config.root.http.host, config.root.http.port, config.root.http.hosts) == ("0.0.0.0", 1, ("gw1",))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("HTTP__PORT", "eighty", "http.port: 'eighty' is not a whole number; write a whole number"),
+        ("HTPP__PORT", "80", "htpp: unknown key 'htpp'; did you mean 'http'?"),
+        ("HTTP", "{prot: 80}", "http.prot: unknown key 'prot'; did you mean 'port'?"),
+        ("HTTP", "none", "http: 'none' is not a mapping (key: value); write a mapping (key: value)"),
+        ("LINKS__PLC__DRIVER", "fakee", "links.plc.driver: no driver 'fakee' is installed; did you mean 'fake'?"),
+        ("FLOWS__SCALED__WITH__MACHINE", "p", "flows.scaled.with.machine: there is no device 'p'; known are press1"),
+        ("GATEWAY__NAME__MORE", "x", "does not lead to a setting of the configuration"),
+        ("GATEWAY____NAME", "x", "does not lead to a setting of the configuration"),
+        ("GATEWAY__NAME", "a: b: c", "'a: b: c' is not a value; put text in quotes"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_names_the_variable(
+    site: Site, variable: str, value: str, message: str
+) -> None:
+    assert site.wrong({f"EDGEFLOW__{variable}": value}) == [f"environment EDGEFLOW__{variable} {message}"]
+
+
+def test_a_mistake_of_the_file_keeps_its_place_beside_the_environment(site: Site) -> None:
+    site.write(GOOD.replace("address: 1,", "adress: 1,"))
+    assert any(line.startswith("gateway.yaml:8:15 ") for line in site.wrong({"EDGEFLOW__HTTP__PORT": "80"}))
+
+
+def test_an_empty_file_may_be_filled_by_the_environment(site: Site) -> None:
+    site.write("")
+    assert site.load({"EDGEFLOW__GATEWAY": "{name: bare}"}).root.gateway.name == "bare"
