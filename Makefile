@@ -39,6 +39,8 @@ format: setup ## format the Python code
 
 setup: $(READY) $(PAGES) ## Python environment in .venv, and the pages
 
+pages: $(PAGES) ## the pages alone, from web/ into the package
+
 system: ## what the tests need from the system: installs it as root, else lists it
 	@scripts/system
 
@@ -47,7 +49,7 @@ wheel: setup ## build the wheel, with its pages, into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	ls -sh dist
 
-image: wheel ## build the container image without a registry, start it, ask it (docs/packaging.md)
+image: ## build the container image without a registry, start it, ask it (docs/packaging.md)
 	@scripts/image
 
 aarch64: wheel ## install and start the agent on an emulated aarch64 machine (docs/packaging.md)
@@ -80,4 +82,4 @@ $(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)
 	@echo "== pages"
 	cd web && npm run --silent build
 
-.PHONY: help demo test check format setup system wheel image aarch64 lock faults bench clean
+.PHONY: help demo test check format setup pages system wheel image aarch64 lock faults bench clean

@@ -101,7 +101,7 @@ class ElementState:
         self.settled = level is None
         try:
             self.raws = self._raws(level, frozen)
-        except Rejected as error:
+        except (Rejected, ArithmeticError, ValueError) as error:  # also numbers that no device can hold
             self.fail(str(error))
 
     def _raws(self, level: Scalar, frozen: bool) -> tuple[Scalar, ...]:

@@ -18,7 +18,7 @@ class Config(Settings):
     retain: bool = Field(default=False, description="Whether the broker keeps it for those who subscribe later.")
     durable: bool = Field(
         default=False,
-        description="true: sent after the commit, and again after a restart that came between; "
+        description="true: sent after the commit, at least once, even if a restart comes between; "
         "false: live telemetry, sent at once and lost when there is no connection.",
     )
     envelope: bool = Field(default=False, description="Sends {value, quality, at} instead of the bare value.")

@@ -7,6 +7,7 @@ import logging
 import math
 import secrets
 import socket
+import threading
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
@@ -109,6 +110,8 @@ class _Line:
     def __init__(self, settings: MqttSettings) -> None:
         self._timeout_s = settings.timeout / NS_PER_S
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._blocked = False
         self._waiting: set[asyncio.Timeout] = set()
         self._lost = ""
         self._client = client = aiomqtt.Client(
@@ -124,6 +127,7 @@ class _Line:
         client.pending_calls_threshold = settings.in_flight
         client._client.connect_timeout = self._timeout_s
         client._client.on_socket_register_write = self._register_write
+        client._client.on_socket_unregister_write = self._unregister_write
 
     async def open(self) -> None:
         """Connects; raises LinkDown."""
@@ -184,20 +188,32 @@ class _Line:
                     patience.reschedule(self._loop.time())
         return LinkDown(self._lost)
 
-    def _register_write(self, _paho: Any, _userdata: Any, sock: Any) -> None:
-        """In place of the library's own, which registers a number that may be another's socket by then."""
+    def _register_write(self, _paho: Any, _userdata: Any, _sock: Any) -> None:
+        """In place of the library's own, which wakes the loop by a system call and waits for the socket each time.
 
-        def register() -> None:
-            if sock.fileno() >= 0:
-                self._loop.add_writer(sock, self._write)
-
-        self._loop.call_soon_threadsafe(register)
+        It also registers a number that may be another's socket by then.
+        """
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(self._write)
+        else:  # the library connects in a thread
+            self._loop.call_soon_threadsafe(self._write)
 
     def _write(self) -> None:
+        """Writes what waits; only what the socket does not take at once waits for it."""
+        paho = self._client._client
         try:
-            self._client._client.loop_write()
+            paho.loop_write()
         except OSError as error:
             self._down(str(error))
+        sock = paho.socket()
+        if isinstance(sock, socket.socket) and sock.fileno() >= 0 and paho.want_write() and not self._blocked:
+            self._blocked = True
+            self._loop.add_writer(sock, self._write)
+
+    def _unregister_write(self, _paho: Any, _userdata: Any, sock: Any) -> None:
+        if self._blocked:
+            self._blocked = False
+            self._loop.remove_writer(sock)
 
     def _drop(self) -> None:
         """Ends the TCP connection now; the library sees it and puts its reader and its task away."""

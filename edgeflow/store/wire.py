@@ -16,6 +16,9 @@ from edgeflow.clock import utc_text
 from edgeflow.model import Call, Record, Value
 
 _EXACT_IN_JSON = 2**53 - 1
+_DEEPEST = 100
+"""More levels than that are cut off: an answer from anywhere may be nested deeper than JSON can be written."""
+_CUT = "nested too deeply"
 
 
 class WireRecord(BaseModel):
@@ -66,7 +69,7 @@ def encode(record: Record) -> bytes:
         return orjson.dumps(json_value(plain))
 
 
-def json_value(value: Value) -> Value:
+def json_value(value: Value, depth: int = 0) -> Value:
     """A value as JSON can hold it exactly: large integers and bytes (hexadecimal) as text, NaN and infinity as null."""
     if value is None or isinstance(value, bool):
         return value
@@ -78,10 +81,12 @@ def json_value(value: Value) -> Value:
         return value if math.isfinite(value) else None
     if isinstance(value, (bytes, bytearray)):
         return value.hex()
+    if depth > _DEEPEST:
+        return _CUT
     if isinstance(value, Mapping):
-        return {json_value(str(name)): json_value(part) for name, part in value.items()}
+        return {json_value(str(name)): json_value(part, depth + 1) for name, part in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [json_value(part) for part in value]
+        return [json_value(part, depth + 1) for part in value]
     return str(value)
 
 
@@ -99,13 +104,15 @@ def call_of(content: bytes) -> Call:
     return Call(name, flow, node, service, _read(request), at, run, wants_answer=False)
 
 
-def _kept(value: Value) -> Value:
+def _kept(value: Value, depth: int = 0) -> Value:
     if isinstance(value, bytes):
         return {_BYTES: value.hex()}
+    if depth > _DEEPEST:
+        return _CUT
     if isinstance(value, Mapping):
-        return {json_value(str(name)): _kept(part) for name, part in value.items()}
+        return {json_value(str(name)): _kept(part, depth + 1) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_kept(part) for part in value]
+        return [_kept(part, depth + 1) for part in value]
     if isinstance(value, int) and abs(value) < 2**63:
         return value
     return json_value(value)

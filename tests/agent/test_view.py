@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
+from edgeflow.agent.api import result_bytes
 from edgeflow.agent.views import Press, Status
 from edgeflow.errors import LinkDown, Rejected
+from edgeflow.model import Record
 from edgeflow.testing.loop import in_virtual_time
 from edgeflow.units import NS_PER_S
 from tests.agent.conftest import SITE, Folder, Gateway
@@ -205,3 +208,12 @@ def test_the_status_shows_who_holds_what(site: Folder) -> None:
     assert [request.owner for request in outputs["lamp"].requests] == ["light/light"]
     assert outputs["d/limit"].elements["value"].winner == "operator:http"
     assert {flow.name: flow.state for flow in status.flows} == {"light": "running", "call": "running"}
+
+
+def test_no_result_is_too_odd_to_be_shown() -> None:
+    deep: Any = 1
+    for _ in range(900):
+        deep = [deep]
+    odd: Any = {"deep": deep, "large": 10**30, "bytes": b"\x01", "nan": float("nan"), 3: "three"}
+    shown = json.loads(result_bytes(Record("s", "k", 1, 0, odd)))
+    assert (shown["data"]["large"], shown["data"]["nan"], shown["data"]["3"]) == (str(10**30), None, "three")

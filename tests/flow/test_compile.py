@@ -150,7 +150,7 @@ PARAMETERS = HEAD + "parameters:\n  d: {type: duration, description: How long.}\
     ("given", "expected"),
     [
         ({}, "the parameter 'd' is required: How long."),
-        ({"d": "5"}, "write a number and one of the units ns, us, ms, s, min, h, d, for example `5 ns`"),
+        ({"d": "5"}, "write a number and one of the units ns, us, ms, s, min, h, d, for example `5 s`"),
         ({"d": "5 s", "e": 1}, "the flow t/one has no parameter 'e'; known are d"),
     ],
 )
