@@ -167,7 +167,8 @@ class Effects(Protocol):
     def hold(self, output: str, pattern: Pattern, *, priority: int = 500, lease: int | None = None) -> None:
         """Requests a level of an output until `release`; the same owner's newer request replaces the older.
 
-        `lease` (ns) is renewed by every tick of this flow; without one the output's own lease counts.
+        With a `lease` (ns) it ends by itself unless it is held again in time, and the output then shows
+        `when_stale`; without one it holds until it is released or the flow is stopped.
         """
 
     def release(self, output: str) -> None:

@@ -73,7 +73,6 @@ class OutputOptions(Strict):
         "Default: 1 s for elements, only on connect for values.",
     )
     read_back: bool = Field(default=True, description="Whether what was written is read back, where that is possible.")
-    lease: Duration = Field(default=10 * _S, description="How long a request holds without any progress of its flow.")
 
     @model_validator(mode="after")
     def _either(self) -> OutputOptions:
@@ -222,7 +221,7 @@ def _plan(
     options: OutputOptions,
 ) -> OutputPlan:
     stale, stopped, on_exit = (safe[key] for key in _SAFE)
-    return OutputPlan(name, tuple(elements), stale, stopped, on_exit, patterns, options.lease)
+    return OutputPlan(name, tuple(elements), stale, stopped, on_exit, patterns)
 
 
 def _only(pattern: Pattern, elements: Mapping[str, Element]) -> Pattern:

@@ -14,6 +14,7 @@ from edgeflow.model import BAD, Pattern, Value
 from edgeflow.node import Effects, Inputs, Node, OutputField, Port, Settings, Site, Started
 from edgeflow.outputs.arbitration import FLOW
 from edgeflow.production.states import StateModel, States
+from edgeflow.units import Duration
 
 
 class Config(Settings):
@@ -29,6 +30,10 @@ class Config(Settings):
         description="State or category of time -> what to show, e.g. `execute: {green: on}`; before the output's own.",
     )
     priority: int = Field(default=FLOW, ge=0, le=899, description="The highest priority wins; people have 900.")
+    lease: Duration | None = Field(
+        default=None,
+        description="Without news for so long the output shows its `when_stale`; longer than the source's cadence.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Plan:
     machine: str
     output: str
     priority: int
+    lease_ns: int | None
     states: States
     patterns: tuple[Mapping[str, Pattern], ...]
     when_stale: Pattern
@@ -59,6 +65,7 @@ def prepare(config: Config, site: Site) -> Plan:
         machine=config.machine or config.output,
         output=config.output,
         priority=config.priority,
+        lease_ns=config.lease,
         states=States(config.states),
         patterns=(config.patterns, output.patterns, STATES),
         when_stale=output.when_stale,
@@ -73,7 +80,7 @@ def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
     if message is None:
         return
     state.state, state.category = (UNKNOWN, UNKNOWN) if message.quality == BAD else plan.states.read(message.value)
-    do.hold(plan.output, _pattern(plan, state), priority=plan.priority)
+    do.hold(plan.output, _pattern(plan, state), priority=plan.priority, lease=plan.lease_ns)
     report = {
         "machine": plan.machine,
         "output": plan.output,
@@ -90,7 +97,7 @@ def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
 def started(plan: Plan, state: State, event: Started, do: Effects) -> None:
     state.reported = None  # live results are not stored: say it again
     if event.why == "redeploy" and state.state:  # the colours may be others now
-        do.hold(plan.output, _pattern(plan, state), priority=plan.priority)
+        do.hold(plan.output, _pattern(plan, state), priority=plan.priority, lease=plan.lease_ns)
 
 
 def _pattern(plan: Plan, state: State) -> Pattern:

@@ -9,6 +9,7 @@ from pydantic import Field
 from edgeflow.model import BAD, Pattern
 from edgeflow.node import Effects, Inputs, Node, OutputField, Port, Settings, Site
 from edgeflow.outputs.arbitration import FLOW
+from edgeflow.units import Duration
 
 
 class Config(Settings):
@@ -16,6 +17,10 @@ class Config(Settings):
 
     output: str = OutputField(description="The output to hold.")
     priority: int = Field(default=FLOW, ge=0, le=899, description="The highest priority wins; people have 900.")
+    lease: Duration | None = Field(
+        default=None,
+        description="Without news for so long the output shows its `when_stale`; longer than the source's cadence.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +29,20 @@ class Plan:
 
     output: str
     priority: int
+    lease_ns: int | None
     when_stale: Pattern
 
 
 def prepare(config: Config, site: Site) -> Plan:
-    return Plan(config.output, config.priority, site.outputs[config.output].when_stale)
+    return Plan(config.output, config.priority, config.lease, site.outputs[config.output].when_stale)
 
 
 def changed(plan: Plan, _state: None, inputs: Inputs, do: Effects) -> None:
     message = inputs["in"]
     if message.quality != BAD:
-        do.hold(plan.output, {"value": message.value}, priority=plan.priority)
+        do.hold(plan.output, {"value": message.value}, priority=plan.priority, lease=plan.lease_ns)
     elif plan.when_stale:
-        do.hold(plan.output, plan.when_stale, priority=plan.priority)
+        do.hold(plan.output, plan.when_stale, priority=plan.priority, lease=plan.lease_ns)
     else:
         do.release(plan.output)
 

@@ -31,7 +31,6 @@ class OutputPlan:
     when_stopped: Pattern = field(default_factory=dict)
     on_exit: Pattern = field(default_factory=dict)
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
-    lease_ns: int = 10_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

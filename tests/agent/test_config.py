@@ -208,11 +208,11 @@ def test_names_that_no_variable_can_have_are_found(site: Site) -> None:
     config = site.load(
         {
             "EDGEFLOW__DEVICES__PRESS1__TAGS__RED_LAMP__ABOUT": "the lamp",
-            "EDGEFLOW__OUTPUTS__LINE1_LAMP__LEASE": "3 s",
+            "EDGEFLOW__OUTPUTS__LINE1_LAMP__REFRESH": "3 s",
         }
     )
     assert config.plant.tags["press1/red-lamp"].about == "the lamp"
-    assert config.outputs["line1/lamp"].plan.lease_ns == 3_000_000_000
+    assert config.outputs["line1/lamp"].refresh_ns == 3_000_000_000
 
 
 def test_a_value_may_be_a_whole_section(site: Site) -> None:

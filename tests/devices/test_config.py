@@ -224,7 +224,7 @@ outputs:
         {"red": "on"},
     )
     assert lamp.plan.patterns == {"off": {}, "unknown": {"blue": "flash_fast"}, "running": {"green": "on"}}
-    assert (lamp.refresh_ns, lamp.plan.lease_ns) == (500_000_000, 10_000_000_000)
+    assert lamp.refresh_ns == 500_000_000
     assert lamp.elements["red"].levels == {"off": False, "on": True}
     assert lamp.elements["blue"].levels == {"off": 256, "on": 257, "flash": 258}
     assert (lamp.elements["red"].read_back, lamp.elements["blue"].read_back) == ("io1/red", "io1/seen")
@@ -288,7 +288,7 @@ def test_what_is_wrong_with_an_output_is_told(output: str, problem: str) -> None
 
 
 def test_an_output_is_either_a_light_or_a_value() -> None:
-    (found,) = problems("outputs: {lamp: {lease: 5 s}}", outputs_of)
+    (found,) = problems("outputs: {lamp: {refresh: 5 s}}", outputs_of)
     assert found.endswith("outputs.lamp: write either `elements` (a light) or `tag` (one value)")
 
 

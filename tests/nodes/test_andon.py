@@ -68,6 +68,17 @@ def test_a_doubtful_state_is_shown(rig: Make) -> None:
     assert r.qualities() == [UNCERTAIN]
 
 
+def test_a_light_with_a_lease_shows_stale_when_no_news_comes(rig: Make) -> None:
+    r = rig(LAMP % ", lease: 5 s")
+    r.feed(1, press1__state=6)
+    r.advance(5)
+    assert r.lit() == {"green": "on"}
+    r.advance(7)
+    assert r.lit() == {"red": "flash", "amber": "flash"}
+    r.feed(8, press1__state=6)
+    assert r.lit() == {"green": "on"}
+
+
 def test_without_a_declared_pattern_a_lost_machine_is_dark_and_never_green(rig: Make) -> None:
     dark = OutputPlan("line1/dark", ("red", "green"))
     r = rig((LAMP % "").replace("line1/lamp", "line1/dark"), outputs=(dark,))
