@@ -138,7 +138,7 @@ class _Reading:
             self._drive((*at, "tag"), name, options.tag)
             elements = {VALUE: Element(options.tag, None, options.tag if options.read_back else None)}
             safe = {key: self._value((*at, key), getattr(options, key), options.tag) for key in _SAFE}
-            return OutputBinding(_plan(name, elements, safe, {}, options), elements, options.refresh)
+            return OutputBinding(_plan(name, elements, safe, {}), elements, options.refresh)
         elements = {
             key: self._element((*at, "elements", key), name, element, options.read_back)
             for key, element in options.elements.items()
@@ -147,7 +147,7 @@ class _Reading:
             key: self._pattern((*at, key), getattr(options, key), default, elements) for key, default in _SAFE.items()
         }
         patterns = {key: _only(pattern, elements) for key, pattern in self.patterns.items()}
-        return OutputBinding(_plan(name, elements, safe, patterns, options), elements, options.refresh or _S)
+        return OutputBinding(_plan(name, elements, safe, patterns), elements, options.refresh or _S)
 
     def _drive(self, at: At, output: str, name: str) -> Tag | None:
         """The tag an output writes; a problem where it is not there, not writable, or already driven."""
@@ -218,7 +218,6 @@ def _plan(
     elements: Mapping[str, Element],
     safe: Mapping[str, Pattern],
     patterns: Mapping[str, Pattern],
-    options: OutputOptions,
 ) -> OutputPlan:
     stale, stopped, on_exit = (safe[key] for key in _SAFE)
     return OutputPlan(name, tuple(elements), stale, stopped, on_exit, patterns)

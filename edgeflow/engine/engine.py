@@ -19,6 +19,7 @@ from edgeflow.model import GOOD, Answer, Block, Call, Message, Quality, Record, 
 from edgeflow.node import Answered, Due, Started
 from edgeflow.outputs.arbitration import Decision, OutputPlan
 
+_REPLACED = 1000
 INTERRUPTED = "interrupted by a restart; whether it was carried out is not known"
 
 
@@ -71,6 +72,7 @@ class Engine:
         self.blocks = self.faults = 0
         self._on_fault = on_fault
         self._due: list[tuple[int, int, Step, str]] = []
+        self._due_most = _REPLACED
         self._feeds: dict[int, tuple[tuple[str, ...], tuple[Feed, ...]]] = {}
         self._serial = self._version = 0
         self._gone: set[tuple[str, str]] = set()
@@ -167,10 +169,9 @@ class Engine:
         last = fired = still = 0
         while self._due and self._due[0][0] <= now_ns and fired < self._most_timers:
             at, _, step, key = heapq.heappop(self._due)
-            timer = step.timers.get(key)
-            if timer is None or timer.at != at or not self._works(step.flow):
+            if not self._awaited(at, 0, step, key):
                 continue
-            del step.timers[key]
+            timer = step.timers.pop(key)
             self.now = max(self.now, at)
             fired, still = fired + 1, still + 1 if at <= last else 0
             last = max(last, at)
@@ -357,6 +358,18 @@ class Engine:
     def schedule(self, at: int, step: Step, key: str) -> None:
         self._serial += 1
         heapq.heappush(self._due, (at, self._serial, step, key))
+        if len(self._due) > self._due_most:
+            self._forget_replaced()
+
+    def _forget_replaced(self) -> None:
+        """Drops the entries of timers that were replaced or taken back, so that they cost no memory until then."""
+        self._due = [entry for entry in self._due if self._awaited(*entry)]
+        heapq.heapify(self._due)
+        self._due_most = 2 * len(self._due) + _REPLACED
+
+    def _awaited(self, at: int, _serial: int, step: Step, key: str) -> bool:
+        timer = step.timers.get(key)
+        return timer is not None and timer.at == at and self._works(step.flow)
 
     def call_id(self, step: Step) -> str:
         self._serial += 1

@@ -113,8 +113,10 @@ class Step:
             self.emit(None, port, quality=BAD)
 
     def wake(self, at: int, key: str = "") -> None:
+        known = self.timers.get(key)
         self.timers[key] = Timer(at, self.run)
-        self.flow.core.schedule(at, self, key)
+        if known is None or known.at != at:
+            self.flow.core.schedule(at, self, key)
 
     def rest(self, key: str = "") -> None:
         self.timers.pop(key, None)

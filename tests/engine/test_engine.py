@@ -133,6 +133,17 @@ def test_the_same_key_replaces_a_timer() -> None:
     assert log(e, "l") == [["1", 115, 3]]
 
 
+def test_timers_that_are_put_off_for_ever_cost_no_memory() -> None:
+    e = engine(TIMED)
+    step = e.flows["f"].by_name["l"]
+    for i in range(20_000):
+        step.wake(10**18 + i, key="far")
+        step.wake(10**18, key="shift")
+    assert len(e._due) <= 3_000
+    e.advance(2 * 10**18)
+    assert [entry[:2] for entry in log(e, "l")] == [["shift", 10**18], ["far", 10**18 + 19_999]]
+
+
 def test_overdue_timers_fire_once_and_in_order_after_a_restart() -> None:
     e = engine(TIMED)
     e.block(x(1, 100))
