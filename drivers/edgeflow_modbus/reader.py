@@ -63,12 +63,12 @@ class PointsReader:
         self._unproven: set[Block] = set()
         self._learning = False
         self._pace = 0.0
+        self._time = asyncio.get_running_loop().time
         self._plan(span for span in spans if span.start >= 0)
 
     async def read(self, deadline: float) -> Column:
         """One poll, in the order of the points; raises LinkDown."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = self._time()
         if self._refused and begun >= self._refused_at + _RETRY_S:
             self._try_again(begun)
         if self._unproven:
@@ -78,7 +78,7 @@ class PointsReader:
             try:
                 values += piece.decode(await piece.ask(deadline))
             except Refused as refusal:
-                self._pace = max(self._pace, (loop.time() - begun) / (at + 1))
+                self._pace = max(self._pace, (self._time() - begun) / (at + 1))
                 return await self._read_on(at, values, refusal, deadline)
         if self._pick is not None:
             values.append(None)
@@ -96,7 +96,6 @@ class PointsReader:
         Refused blocks are taken apart at once while there is time. What there is no time for is BAD in this
         poll; what is still to be found out comes first in the next.
         """
-        loop = asyncio.get_running_loop()
         kept, todo = list(self._pieces[:at]), deque(self._pieces[at:])
         found = dict(zip(_indices(kept), early, strict=True))
         faults: Faults = {}
@@ -115,7 +114,7 @@ class PointsReader:
                 todo = todo if len(gone) == 1 else deque()
             if not todo:
                 break
-            if loop.time() + 2 * self._pace >= deadline:
+            if self._time() + 2 * self._pace >= deadline:
                 kept += todo
                 faults |= dict.fromkeys(_indices(todo), (BAD, "no time to read it: finding out what was refused"))
                 break
@@ -128,14 +127,13 @@ class PointsReader:
 
     async def _answer(self, piece: _Piece, deadline: float) -> bytes | Refused:
         """The answer to one request, and notes how long the slowest takes."""
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = self._time()
         answer: bytes | Refused
         try:
             answer = await piece.ask(deadline)
         except Refused as refusal:
             answer = refusal
-        self._pace = max(self._pace, loop.time() - begun)
+        self._pace = max(self._pace, self._time() - begun)
         return answer
 
     def _take_apart(self, block: Block, refusal: Refused) -> list[_Piece]:
@@ -155,7 +153,7 @@ class PointsReader:
     def _refuse(self, block: Block, refusal: Refused) -> None:
         """Notes the offending points; they explain why the blocks around them were refused."""
         self._refused += block.spans
-        self._refused_at = asyncio.get_running_loop().time()
+        self._refused_at = self._time()
         self._faults |= {span.index: (BAD, str(refusal)) for span in block.spans}
         self._holes |= {(block.table, address) for address in block.addresses}
         self._puzzling = [b for b in self._puzzling if b.table is not block.table or block.start not in b.addresses]

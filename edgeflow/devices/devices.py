@@ -108,10 +108,7 @@ class Devices:
                 link.check(loop.time())
 
     def apply(self, decisions: Iterable[Decision]) -> None:
-        """Takes over decisions of the arbitration; they are written at once. Also a sign of life."""
-        if self._leaving:
-            return
-        self.beat()
+        """Takes over decisions of the arbitration; they are written at once."""
         for decision in decisions:
             self._outputs[decision.output].show(decision)
 
