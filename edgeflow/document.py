@@ -23,9 +23,14 @@ At = tuple[str | int, ...]
 """A place in a document: keys and indices from the root."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INT = re.compile(r"[-+]?[0-9]+$")
-_BASED = re.compile(r"0(?:x[0-9a-fA-F]+|o[0-7]+)$")
+_INT = re.compile(r"[-+]?[0-9]{1,4000}$")  # Python refuses to print longer ones
+_BASED = re.compile(r"0(?:x[0-9a-fA-F]{1,3000}|o[0-7]{1,4000})$")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
+_DEEPEST = 40
+_MOST_PLACES = 500_000
+MOST_PROBLEMS = 100
+"""So many problems of one document are told; nobody reads more at once."""
+_MOST_NAMES = 1000
 _WORDS: dict[str, Any] = {"": None, "~": None, "true": True, "false": False, ".nan": math.nan}
 _WORDS |= {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf}
 for _word in ("null", "true", "false"):
@@ -62,7 +67,7 @@ class Document:
     def problems(self, error: ValidationError, model: type[BaseModel] | None = None, at: At = ()) -> list[Problem]:
         """A validation error of this document (or its part at `at`) as problems with places."""
         found: list[Problem] = []
-        for detail in error.errors(include_url=False):
+        for detail in error.errors(include_url=False)[:MOST_PROBLEMS]:
             loc = self._real(at, detail["loc"])
             found.append(self.problem(loc, explain(detail, model)))
         return found
@@ -134,7 +139,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` where something known is close, else the list of what is known."""
-    names = sorted(known)
+    names = sorted(known)[:_MOST_NAMES]  # looking for a close one among very many would take minutes
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
@@ -160,6 +165,7 @@ def load(path: Path) -> Document:
 def parse(text: str, file: str = "<text>") -> Document:
     """Reads YAML text with the scalars of YAML 1.2 core; a key written twice is an error."""
     try:
+        _check_depth(text, file)
         loader = _Loader(text)
         try:
             root = loader.get_single_node()
@@ -169,7 +175,9 @@ def parse(text: str, file: str = "<text>") -> Document:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = getattr(error, "problem", None) or str(error)
-        hint = _yaml_hint(what, at_tab=text.split("\n")[line - 1][column - 1 : column] == "\t")
+        lines = text.split("\n")  # YAML knows more line breaks than this one
+        at_tab = line <= len(lines) and lines[line - 1][column - 1 : column] == "\t"
+        hint = _yaml_hint(what, at_tab=at_tab)
         raise ConfigError([Problem(file, line, column, "", f"is not valid YAML: {what}; {hint}")]) from None
     marks: dict[At, tuple[int, int]] = {}
     problems: list[Problem] = []
@@ -177,6 +185,19 @@ def parse(text: str, file: str = "<text>") -> Document:
     if problems:
         raise ConfigError(problems)
     return Document(file, data, marks)
+
+
+def _check_depth(text: str, file: str) -> None:
+    """Refuses what is nested too deeply before it is composed: that would use up the stack of the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                mark = event.start_mark
+                raise ConfigError([Problem(file, mark.line + 1, mark.column + 1, "", "is nested too deeply")])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _yaml_hint(what: str, *, at_tab: bool) -> str:
@@ -192,7 +213,9 @@ def _build(
 ) -> Any:
     mark = node.start_mark
     marks.setdefault(at, (mark.line + 1, mark.column + 1))
-    if depth > 40:
+    if len(marks) > _MOST_PLACES:  # a few aliases of aliases can stand for more than any memory holds
+        raise ConfigError([Problem(file, mark.line + 1, mark.column + 1, "", "is too large (aliases of aliases?)")])
+    if depth > _DEEPEST:
         problems.append(Problem(file, mark.line + 1, mark.column + 1, "", "is nested too deeply (an alias of itself?)"))
         return None
     if isinstance(node, yaml.ScalarNode):

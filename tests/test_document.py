@@ -80,6 +80,31 @@ def test_an_alias_of_itself_ends_with_an_error() -> None:
     assert "nested too deeply" in problems("name: &a\n  b: *a\n")[0]
 
 
+def test_brackets_without_end_are_refused_before_they_use_up_the_stack() -> None:
+    for text in ("[" * 100_000, "{a: " * 100_000, "- " * 100_000):
+        assert "nested too deeply" in problems(text)[0]
+
+
+def test_aliases_of_aliases_are_refused_before_they_use_up_the_memory() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 30)]
+    assert "is too large" in problems("\n".join(lines))[0]
+
+
+@pytest.mark.parametrize("text", ["a: b\r\r\r\r: : :", "a: b\u2028\u2028c: d: e: :"])
+def test_bad_yaml_behind_unusual_line_breaks_is_an_error(text: str) -> None:
+    assert "is not valid YAML" in problems(text)[0]
+
+
+def test_a_number_of_very_many_digits_is_no_fault_of_ours() -> None:
+    assert problems(f"name: {'9' * 5000}")[0].endswith("is not text (put it in quotes); write text (put it in quotes)")
+    assert parse(f"name: 0x{'f' * 5000}").model(Outer).name.startswith("0xf")
+
+
+def test_of_very_many_problems_the_first_hundred_are_told() -> None:
+    assert len(problems("name: x\n" + "".join(f"k{i}: 1\n" for i in range(5000)))) == 100
+
+
 def test_a_file_that_cannot_be_read_is_an_error_with_its_name(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"nothing\.yaml cannot be read: No such file"):
         load(tmp_path / "nothing.yaml")

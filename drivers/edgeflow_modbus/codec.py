@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, pairwise
 from operator import itemgetter
 from struct import Struct, error
@@ -49,15 +50,20 @@ class Layout:
 
 def layout(point: Point, device: Device) -> Layout:
     """The layout of a point in registers, with the device's orders where it has none of its own."""
-    count, kind = point.count, point.kind
-    high_word_first = (point.word_order or device.word_order) == "big"
-    high_byte_first = (point.byte_order or device.byte_order) == "big"
+    words, bytes_ = point.word_order or device.word_order, point.byte_order or device.byte_order
+    return _layout(point.kind, point.count, words == "big", bytes_ == "big", point.byte == "high", point.bit)
+
+
+@lru_cache(maxsize=1024)  # points by the thousand, but few layouts
+def _layout(
+    kind: Type, count: int, high_word_first: bool, high_byte_first: bool, high_byte: bool, bit: int | None
+) -> Layout:
     words = range(count) if high_word_first else range(count - 1, -1, -1)
     places = [2 * word + byte for word in words for byte in ((0, 1) if high_byte_first else (1, 0))]
     if kind in ("int8", "uint8"):
-        places = places[:1] if point.byte == "high" else places[1:]
+        places = places[:1] if high_byte else places[1:]
     code = f"{2 * count}s" if kind == "string" else _CODE[kind]
-    return Layout(kind, code, tuple(places), 2 * count, point.bit)
+    return Layout(kind, code, tuple(places), 2 * count, bit)
 
 
 def registers_decoder(fields: Sequence[tuple[int, Layout]]) -> Decode:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -38,6 +37,8 @@ from edgeflow.web.static import Pages
 
 VIEWS = ("/", "/tags", "/andon", "/oee", "/energy", "/flows")
 _LONGEST_LEASE_NS = 24 * 3600 * NS_PER_S
+_LARGEST = 10**308
+"""A float's range, near enough; this also keeps NaN and infinity out."""
 
 
 class AgentView(Protocol):
@@ -316,10 +317,11 @@ def _fitting(tag: Tag, value: bool | float | str) -> Scalar:
     """The value in the tag's own type; what would have to be guessed is refused."""
     if tag.type == "boolean" and (isinstance(value, bool) or value in (0, 1)):
         return bool(value)
-    if tag.type == "integer" and not isinstance(value, (bool, str)) and float(value).is_integer():
-        return int(value)
-    if tag.type == "number" and not isinstance(value, (bool, str)) and math.isfinite(value):
-        return float(value)
+    if not isinstance(value, (bool, str)) and -_LARGEST < value < _LARGEST:
+        if tag.type == "integer" and value == value // 1:
+            return int(value)
+        if tag.type == "number":
+            return float(value)
     if tag.type == "text" and isinstance(value, str):
         return value
     wanted = {"boolean": "true or false", "integer": "a whole number", "number": "a number"}.get(tag.type, "text")

@@ -158,7 +158,20 @@ def load(
                 flows[instance] = plan
     if problems:
         raise ConfigError(sorted(set(problems)))
-    return replace(config, flows=flows)
+    return replace(
+        config,
+        flows=flows,
+        source=_only(source, "flows"),
+        root=root.model_copy(update={"links": {}, "devices": {}}),  # the plant has them; here they only cost memory
+    )
+
+
+def _only(source: Document, section: str) -> Document:
+    """The part of a document that later messages may point to."""
+    data = {section: source.data.get(section)}
+    return replace(
+        source, data=data, marks={at: mark for at, mark in source.marks.items() if at[:1] in ((), (section,))}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,9 +70,12 @@ class Archive:
 
     async def received(self) -> dict[str, Received]:
         """What every gateway has sent in all."""
-        statement = "SELECT gateway, sum(last_seq - lost), sum(lost) FROM epoch GROUP BY gateway"
-        rows = await self._database.query(lambda c: c.execute(statement).fetchall())
-        return {gateway: Received(records, lost) for gateway, records, lost in rows}
+        statement = "SELECT gateway, last_seq - lost, lost FROM epoch"
+        found: dict[str, Received] = {}
+        for gateway, records, lost in await self._database.query(lambda c: c.execute(statement).fetchall()):
+            before = found.get(gateway, Received())  # added up here, since SQLite ends with an error beyond 2^63
+            found[gateway] = Received(before.records + records, before.lost + lost)
+        return found
 
     async def results(self, query: ResultQuery) -> Results:
         """A page of the newest versions. Raises ValueError where `since` is not a time."""

@@ -8,8 +8,9 @@ import hmac
 import re
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -200,9 +201,9 @@ class Fleet:
 
         Raises ConfigError where the document is not one, HttpProblem where no instance is meant.
         """
-        source, flow, version = checked(push.document, push.file)
+        source, flow, version = await asyncio.to_thread(checked, push.document, push.file)
         body, now_ns = canonical(source.data), self._clock.now_ns()
-        parameters = None if push.parameters is None else orjson.dumps(push.parameters, option=orjson.OPT_SORT_KEYS)
+        parameters = None if push.parameters is None else _kept(push.parameters)
 
         def work(connection: sqlite3.Connection) -> Pushed:
             before = _wishes(connection, gateway.id)
@@ -238,6 +239,16 @@ class Fleet:
         await self._database.transaction(lambda c: c.execute(statement, (text, now_ns, now_ns, gateway.id)))
         gateway.reported, gateway.seen_ns = reported, now_ns
         gateway.wake()
+
+
+def _kept(parameters: Mapping[str, Any]) -> bytes:
+    """Parameters as they are kept; refused where they would not come back as they were given."""
+    try:
+        canonical(parameters)
+        return orjson.dumps(parameters, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, ValueError):
+        detail = "parameters: hold a number that cannot be kept; write numbers below 2^63, and neither NaN nor infinity"
+        raise HttpProblem(422, "The body does not fit", detail) from None
 
 
 def meant(target: str, flow: str, wishes: Sequence[DesiredFlow], gateway: Gateway) -> list[str]:

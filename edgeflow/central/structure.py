@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgeflow.document import Document, parse, suggestion, version
+from edgeflow.document import MOST_PROBLEMS, Document, parse, suggestion, version
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.flow.document import FlowDocument, read_wire
 
@@ -27,6 +27,8 @@ def checked(text: str, file: str) -> tuple[Document, FlowDocument, str]:
 def _wires(source: Document, flow: FlowDocument) -> list[Problem]:
     problems: list[Problem] = []
     for i, text in enumerate(flow.wires):
+        if len(problems) >= MOST_PROBLEMS:
+            break
         try:
             begin, _, end, _ = read_wire(text)
         except ValueError as error:

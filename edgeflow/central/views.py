@@ -57,8 +57,12 @@ class ResultQuery(BaseModel):
     gateway: str | None = Field(None, description="Only those of one gateway.")
     stream: str | None = Field(None, description="Only those of one stream, for example `oee`.")
     since: str | None = Field(None, description="Only those that speak of this time (RFC 3339) or later.")
-    after: int | None = Field(None, ge=0, description="Only those that changed after this place, oldest change first.")
-    before: int | None = Field(None, ge=0, description="Only those that changed before this place, with `newest`.")
+    after: int | None = Field(
+        None, ge=0, lt=2**63, description="Only those that changed after this place, oldest change first."
+    )
+    before: int | None = Field(
+        None, ge=0, lt=2**63, description="Only those that changed before this place, with `newest`."
+    )
     newest: bool = Field(False, description="The newest change first.")
     limit: int = Field(100, ge=1, le=1000, description="How many at most.")
 

@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 
@@ -20,6 +20,27 @@ from edgeflow.notify import notify
 Loop = Literal["uvloop", "asyncio"]
 
 
+class _Lines:
+    """Where log lines go. One that cannot be written is lost: a full disk or a broken pipe must not end the process."""
+
+    def __init__(self, file: TextIO | None) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        if self._file is not None:
+            with suppress(OSError, ValueError):
+                return self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            with suppress(OSError, ValueError):
+                self._file.flush()
+
+    def isatty(self) -> bool:
+        return self._file is not None and self._file.isatty()
+
+
 def set_up_logs(*, debug: bool = False) -> None:
     """Console on a terminal, JSON elsewhere; one time stamp, ours."""
     clock = SystemClock()
@@ -27,17 +48,18 @@ def set_up_logs(*, debug: bool = False) -> None:
     def stamp(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return {"time": utc_text(clock.now_ns()), **event}
 
-    terminal = sys.stderr.isatty()
+    lines = cast("TextIO", _Lines(sys.stderr))  # there is none where it was closed before the start
     console, json = structlog.dev.ConsoleRenderer(timestamp_key="time"), structlog.processors.JSONRenderer()
-    render: Any = console if terminal else json
+    render: Any = console if lines.isatty() else json
     shared: list[Any] = [structlog.stdlib.add_log_level, stamp]
     structlog.configure(
         processors=[*shared, structlog.processors.format_exc_info, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(lines),
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=render, foreign_pre_chain=shared))
+    handler = logging.StreamHandler(lines)
+    foreign = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, render]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=foreign, foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING, force=True)
 
 

@@ -274,12 +274,12 @@ class _Reading:
         for i, entry in enumerate(model.on_connect):
             if not link.driver.writable(entry):
                 self._problem((*at, "on_connect", i), f"the driver {link.driver.name} cannot write this point")
-            on_connect.append((entry, entry.value))
+            on_connect.append((_own(link.driver.point, entry), entry.value))
         return DevicePlan(
             name,
             link.name,
             link.driver,
-            model,
+            _own(link.driver.device, model),
             tags,
             model.every,
             model.timeout,
@@ -304,8 +304,26 @@ class _Reading:
         low, high = model.range or (None, None)
         counter = model.counter and Counter(model.counter.modulus, model.counter.max_rate)
         return TagPlan(
-            tag, model, raw, model.scale, model.offset, low, high, model.silence, model.map, counter, model.read
+            tag,
+            _own(driver.point, model),
+            raw,
+            model.scale,
+            model.offset,
+            low,
+            high,
+            model.silence,
+            model.map,
+            counter,
+            model.read,
         )
+
+
+_UNTOLD: set[str] = set()
+
+
+def _own(kind: type[BaseModel], model: BaseModel) -> BaseModel:
+    """The driver's part of a combined, checked model; there are thousands: they share what pydantic notes of each."""
+    return kind.model_construct(_UNTOLD, **{name: getattr(model, name) for name in kind.model_fields})
 
 
 def _silence(given: int | None, every_ns: int, timeout_ns: int) -> int | None:

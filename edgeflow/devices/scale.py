@@ -135,6 +135,8 @@ def value_of(plan: TagPlan, raw: Scalar) -> tuple[Scalar, str]:
         return None, "the device gave not a number (NaN or infinity)"
     one = _one(plan)
     value: Any = one(raw) if one else raw
+    if isinstance(value, float) and not math.isfinite(value):
+        return None, f"{raw!r:.40} is too large for a scale of {plan.scale:g}"
     if plan.low is not None and plan.high is not None and not plan.low <= value <= plan.high:
         return None, f"{value:g} is outside {plan.low:g} to {plan.high:g}"
     return value, ""

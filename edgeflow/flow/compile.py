@@ -17,6 +17,9 @@ from edgeflow.flow.order import cycle_in, topological
 from edgeflow.node import Kinds, Node, Port, Site
 from edgeflow.units import converter, quantity, same_dimension
 
+MOST_WAYS = 50_000
+"""So many ways through all its nodes a flow may have; each costs its share of a microsecond per value."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedNode:
@@ -216,9 +219,28 @@ class _Compilation:
             self.wrong(("wires", where), f"closes a cycle: {' -> '.join([*loop, loop[0]])}; remove one of these wires")
             return
         self.order = topological(after)
+        self._weigh()
         for name in self.order:
             for port in self.ports.get(name, ({}, {}))[0]:
                 self._fits(name, port)
+
+    def _weigh(self) -> None:
+        """Branches that part and join again double what goes through: twenty such joins make a million of one value."""
+        ways = dict.fromkeys(self.order, 0)
+        total = 0
+        for name in self.order:
+            ways[name] = ways[name] or 1
+            total += ways[name]
+            if total > MOST_WAYS:
+                return self.wrong(
+                    ("nodes", name),
+                    f"up to here branches part and join so often that one value takes more than {MOST_WAYS} ways "
+                    "through the flow; join them less often",
+                )
+            for port in self.ports.get(name, ({}, {}))[1]:
+                for target, _ in self.links.get((name, port), ()):
+                    ways[target] += ways[name]
+        return None
 
     def _end(self, wire: int, name: str, port: str, side: int, word: str) -> bool:
         if name not in self.flow.nodes:

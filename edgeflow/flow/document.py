@@ -13,6 +13,8 @@ from edgeflow.units import UnitName
 NAME = r"^[a-z][a-z0-9_-]*$"
 PATH = r"^[a-z][a-z0-9_-]*(/[a-z][a-z0-9_-]*)*$"
 IN, OUT = "in", "out"
+MOST_NODES, MOST_WIRES = 1000, 5000
+"""More than this is no flow a person wrote, and would hold up all the others on its gateway."""
 
 ParameterType = Literal["device", "tag", "output", "calendar", "duration", "rate", "number", "text", "boolean", "place"]
 
@@ -45,9 +47,11 @@ class FlowDocument(Strict):
     flow: str = Field(pattern=PATH, description="The flow's name, for example `oee/press`.")
     title: str = Field(default="", description="What the flow is for, in one line.")
     parameters: dict[str, Parameter] = Field(default_factory=dict, description="What can be set per instance.")
-    nodes: dict[str, NodeEntry] = Field(min_length=1, description="The nodes by name.")
+    nodes: dict[str, NodeEntry] = Field(min_length=1, max_length=MOST_NODES, description="The nodes by name.")
     wires: list[str] = Field(
-        default_factory=list, description="Wires `node.port -> node.port`; `out` and `in` are the default ports."
+        default_factory=list,
+        max_length=MOST_WIRES,
+        description="Wires `node.port -> node.port`; `out` and `in` are the default ports.",
     )
 
     @field_validator("nodes", "parameters")

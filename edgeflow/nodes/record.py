@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pydantic import Field
 
 from edgeflow.clock import utc_ns, utc_text
@@ -33,8 +35,27 @@ def changed(plan: Config, _state: None, inputs: Inputs, do: Effects) -> None:
 
 
 def is_result(value: Value) -> bool:
-    """Whether it is a result object with its own key, and not a plain value."""
-    return isinstance(value, dict) and isinstance(value.get("key"), str) and isinstance(value.get("data"), dict)
+    """Whether it is a result object with its own key, and not a plain value (also from a web service's answer)."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("key"), str)
+        and isinstance(value.get("data"), dict)
+        and _is_share(value.get("coverage"))
+        and value.get("status", "final") in ("live", "provisional", "final")
+        and _is_time(value.get("begin"))
+        and _is_time(value.get("end"))
+    )
+
+
+def _is_share(value: Value) -> bool:
+    return value is None or (isinstance(value, int | float) and -math.inf < value < math.inf)
+
+
+def _is_time(text: Value) -> bool:
+    try:
+        return text is None or bool(utc_text(utc_ns(text)))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _ns(text: str | None) -> int | None:

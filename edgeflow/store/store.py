@@ -347,7 +347,11 @@ def _rows(records: Sequence[Record]) -> list[outbox.Row]:
     for record in records:
         if record.status == "live":
             raise ValueError(f"{record.stream}/{record.key} is live and must not be stored")
-        row = outbox.Row(record.at, record.status == "final", encode(record))
+        try:
+            row = outbox.Row(record.at, record.status == "final", encode(record))
+        except (ValueError, OverflowError) as error:  # one record must not hold up all others
+            log.error("a result cannot be written and was dropped", stream=record.stream, reason=str(error))
+            continue
         if row.size > LARGEST_RECORD_BYTES:
             log.error("a result is too large and was dropped", flow=record.flow, stream=record.stream, bytes=row.size)
             continue

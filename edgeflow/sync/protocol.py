@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edgeflow.store.wire import WireRecord
 
@@ -39,6 +39,12 @@ class Batch(Said):
     records: list[WireRecord | Lost] = Field(
         min_length=1, max_length=2 * LARGEST_BATCH, description="The records in order; `lost` stands for missing ones."
     )
+
+    @model_validator(mode="after")
+    def _countable(self) -> Batch:
+        if self.seq + sum(item.lost if isinstance(item, Lost) else 1 for item in self.records) > 2**53:
+            raise ValueError("its numbers go beyond 2^53")
+        return self
 
 
 def batch_json(epoch: str, seq: int, rows: Iterable[tuple[int, bytes]]) -> bytes:

@@ -57,7 +57,8 @@ class Guard:
             return Refusal(403, "Unknown host", detail)
         origins = raw.headers.getall(hdrs.ORIGIN, [])
         if origins and origins not in ([f"http://{host}"], [f"https://{host}"]):
-            detail = f"A page of {', '.join(origins)} may not ask this server; open its own pages instead."
+            strangers = ", ".join(origins).encode("ascii", "backslashreplace").decode()
+            detail = f"A page of {strangers} may not ask this server; open its own pages instead."
             return Refusal(403, "Foreign origin", detail)
         return None
 
@@ -80,7 +81,7 @@ class Guard:
             return ""
         scheme, _, given = raw.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         given = given.strip()
-        if scheme.lower() != "bearer" or not given:
+        if scheme.lower() != "bearer" or not given or not given.isascii():
             return None
         if needs == "device":
             return await self._device(given) if self._device else None

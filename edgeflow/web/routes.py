@@ -25,7 +25,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
-from edgeflow.document import explain
+from edgeflow.document import MOST_PROBLEMS, explain
 from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Rejected
 from edgeflow.web import openapi
 from edgeflow.web.guard import Guard
@@ -178,6 +178,8 @@ async def _body(raw: web.Request, deadline_s: float) -> bytes:
     except TimeoutError:
         detail = f"The body did not arrive within {deadline_s:g} s."
         raise HttpProblem(408, "Too slow", detail) from None
+    except web.RequestPayloadError as error:
+        raise HttpProblem(400, "The body cannot be read", str(error)) from None
 
 
 def _validated(model: type[Any], given: bytes | dict[str, str], what: str) -> Any:
@@ -190,7 +192,7 @@ def _validated(model: type[Any], given: bytes | dict[str, str], what: str) -> An
         except ValidationError as error:
             problems = [
                 f"{'.'.join(map(str, detail['loc'])) or what}: {explain(detail, model)}"
-                for detail in error.errors(include_url=False)
+                for detail in error.errors(include_url=False)[:MOST_PROBLEMS]
             ]
             raise HttpProblem(422, f"The {what} does not fit", "; ".join(problems), problems) from None
     raise TypeError(f"the {what} of a route must be a pydantic model, not {model!r}")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sqlite3
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,8 @@ import aiohttp
 import orjson
 import pytest
 
+from edgeflow.central.server import started
+from edgeflow.central.settings import Settings
 from edgeflow.store.wire import encode
 from edgeflow.sync.client import CentralClient, Refused
 from edgeflow.sync.protocol import batch_json
@@ -171,3 +174,28 @@ async def test_metrics_and_health_answer_without_a_token(hall: Any, central: Any
         assert orjson.loads(await anybody.ask("GET", "/readyz"))["status"] == "ok"
     assert "edgeflow_central_records_total 2.0" in text
     assert 'edgeflow_central_gateway_connected{gateway="line1"} 0.0' in text
+
+
+async def test_a_gateway_that_has_lost_more_than_there_are_numbers_does_not_keep_the_server_from_starting(
+    hall: Any, central: Any, device: CentralClient
+) -> None:
+    for epoch in ("1" * 16, "2" * 16):
+        items = b",".join([b'{"lost":%d}' % (2**53 - 1)] * 1500)
+        body = b'{"protocol":1,"epoch":"%b","seq":1,"records":[%b]}' % (epoch.encode(), items)
+        with pytest.raises(Refused, match=r"beyond 2\^53"):
+            await device.ask("POST", ADDRESS, body=body)
+    lost = 2**53 - 1
+    with sqlite3.connect(central.settings.database) as other:  # all together beyond the integers of SQLite
+        rows = [("line1", f"{number:016x}", lost, lost) for number in range(1026)]
+        other.executemany("INSERT INTO epoch (gateway, epoch, last_seq, lost) VALUES (?, ?, ?, ?)", rows)
+    other.close()
+    async with started(Settings(state=central.settings.state, port=0)) as served, CentralClient(served.url) as client:
+        gateway = orjson.loads(await client.ask("GET", "/api/v1/gateways/line1"))
+    assert (gateway["records"], gateway["lost"]) == (0, 1026 * lost)
+
+
+async def test_places_beyond_the_last_are_refused(central: Any) -> None:
+    for name in ("after", "before"):
+        with pytest.raises(Refused) as refusal:
+            await central.get("/api/v1/results", **{name: str(2**63)})
+        assert refusal.value.status == 422

@@ -109,3 +109,14 @@ async def test_the_api_describes_itself(enrolled: Any) -> None:
     document = await enrolled.get("/api/v1/openapi.json")
     validate(document)
     assert "/api/v1/gateways/{gateway}/batches" in document["paths"]
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"1" + b"0" * 30])
+async def test_parameters_that_would_not_come_back_as_they_were_given_are_refused(
+    hall: Any, enrolled: Any, number: bytes
+) -> None:
+    flow = orjson.dumps(hall.flow())
+    with pytest.raises(Refused, match="cannot be kept") as refusal:
+        body = b'{"document":%b,"parameters":{"machine":%b}}' % (flow, number)
+        await enrolled.client.ask("PUT", "/api/v1/gateways/line1/flows/press1-oee", body=body)
+    assert refusal.value.status == 422

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -35,6 +36,19 @@ def edgeflow(*arguments: str | Path, cwd: Path | None = None, **environment: str
         cwd=cwd,
         env={**kept, **environment},
     )
+
+
+def wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            assert process.poll() is None, f"it has ended with {process.returncode}"
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            return
 
 
 def free_port() -> int:
@@ -311,3 +325,22 @@ def test_a_port_that_is_taken_is_told_in_words(agent: Agent, tmp_path: Path) -> 
     assert done.returncode == 78
     assert str(agent.url.rpartition(":")[2]) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+@pytest.mark.parametrize("log", ["full", "closed", "pipe"])
+def test_logs_that_cannot_be_written_do_not_end_the_process(tmp_path: Path, log: str) -> None:
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGEFLOW")}
+    command = [sys.executable, "-m", "edgeflow.cli.main", "central", "run", "--state", str(tmp_path / "s")]
+    broken, end = os.pipe()
+    os.close(broken)
+    where = {"full": "2>/dev/full", "closed": "2>&-", "pipe": f"2>&{end}"}[log]
+    shell = ["/bin/sh", "-c", f'exec "$@" {where}', "sh", *command, "--port", str(port)]
+    process = subprocess.Popen(shell, env=kept, pass_fds=(end,))
+    os.close(end)
+    try:
+        wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", process)
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -109,3 +109,10 @@ def test_writing_undoes_the_scaling() -> None:
 def test_what_a_tag_cannot_hold_is_not_written(plan: TagPlan, value: object, why: str) -> None:
     with pytest.raises(Rejected, match=why):
         raw_of(plan, value)  # type: ignore[arg-type]
+
+
+def test_a_number_that_the_scale_makes_infinite_is_bad() -> None:
+    values, faults = compile_column([tag(scale=1000.0), tag()])(Column([1e307, 7.0]))
+    assert values == [None, 7.0]
+    assert faults is not None
+    assert faults[0][0] == BAD

@@ -120,6 +120,21 @@ def test_a_cycle_names_its_nodes() -> None:
     assert "remove one of these wires" in line
 
 
+def test_branches_that_double_a_value_again_and_again_are_refused() -> None:
+    nodes, wires = "nodes:\n  m0: {kind: tag, tag: press/good}\n", "wires:\n"
+    for i in range(1, 21):
+        nodes += f"  m{i}: {{kind: two}}\n"
+        wires += f"  - m{i - 1} -> m{i}.a\n  - m{i - 1} -> m{i}.b\n"
+    (line,) = problems(HEAD + nodes + wires)
+    assert "more than 50000 ways" in line
+
+
+def test_a_flow_of_very_many_nodes_is_refused() -> None:
+    nodes = "nodes:\n" + "".join(f"  n{i}: {{kind: tag, tag: press/good}}\n" for i in range(1001))
+    (line,) = problems(HEAD + nodes)
+    assert "at most 1000 items" in line
+
+
 def test_a_unit_clash_on_a_wire_says_which_node_to_put_between() -> None:
     text = (
         HEAD

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from pydantic import ValidationError
 
@@ -15,6 +16,7 @@ from edgeflow.nodes.convert import Config as Convert
 from edgeflow.nodes.http_request import Config as HttpRequest
 from edgeflow.nodes.mqtt_publish import Config as MqttPublish
 from edgeflow.nodes.switch import Config as Switch
+from edgeflow.store.wire import encode
 
 Make = Callable[..., Any]
 
@@ -393,3 +395,17 @@ def test_a_result_keeps_its_key_and_its_period(rig: Make) -> None:
     (record,) = r.records
     assert (record.key, record.status, record.coverage, record.data) == ("m/1", "provisional", 0.5, {"kwh": 1})
     assert (record.begin, record.end) == (r.engine.now, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["coverage: much", "coverage: .nan", "status: done", "status: [final]", "begin: soon", "end: 12",
+     '"begin": "0001-01-01T00:00:00+23:59"'],
+)  # fmt: skip
+def test_what_only_looks_like_a_result_is_recorded_as_a_plain_value(rig: Make, wrong: str) -> None:
+    value = f"{{key: m/1, data: {{kwh: 1}}, {wrong}}}"
+    r = rig(f"nodes: {{a: {{kind: constant, value: {value}}}, b: {{kind: record, stream: energy}}}}\nwires: [a -> b]")
+    r.commit()
+    (record,) = r.records
+    assert record.data["value"]["key"] == "m/1"
+    assert orjson.loads(encode(record))["status"] == "final"

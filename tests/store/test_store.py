@@ -294,3 +294,12 @@ async def test_the_bytes_written_are_counted(tmp_path: Path) -> None:
     await store.commit({("f", "a"): b"x" * 20_000}, [])
     assert store.written_bytes - before > 20_000
     await store.close()
+
+
+async def test_a_record_that_cannot_be_written_is_dropped_alone(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "gateway.db")
+    before_year_1, no_64_bits = -62_135_596_801 * 10**9, 2**63  # the latter is a time in 2262
+    await store.commit({}, [record(1, begin=before_year_1), record(2), record(3, at=no_64_bits)])
+    assert [orjson.loads(queued.record)["key"] for queued in await store.pending(10)] == ["press1/2"]
+    assert store.stats.dropped == 2
+    await store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,3 +146,16 @@ def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
     (tmp_path / "admin.token").write_text("\n")
     with pytest.raises(ConfigError, match="remove the file"):
         admin_token(tmp_path)
+
+
+async def test_headers_that_are_no_text_are_refused_and_never_a_server_error(served: Served) -> None:
+    for head, answer in (
+        (b"POST /change HTTP/1.1\r\nAuthorization: Bearer \xff\xfe", b"401"),
+        (b"POST /device HTTP/1.1\r\nAuthorization: Bearer \xff\xfe", b"401"),
+        (b"POST /change HTTP/1.1\r\nOrigin: \xff\xfe", b"403"),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(head + b"\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % served.port)
+        line = await reader.readline()
+        writer.close()
+        assert line.split()[1] == answer, head

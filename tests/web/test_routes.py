@@ -168,3 +168,15 @@ async def test_the_openapi_document_is_valid_and_complete(served: Served) -> Non
         ("name", "query", False),
     ]
     assert document["components"]["schemas"]["Item"]["properties"]["count"]["minimum"] == 1
+
+
+async def test_of_very_many_problems_the_first_hundred_are_told(served: Served) -> None:
+    wish = {"items": [], **{f"k{i}": 1 for i in range(2000)}}
+    status, answer, _ = await ask(served, "POST", "/places/hall2/orders", json=wish)
+    assert (status, len(answer["problems"])) == (422, 100)
+
+
+async def test_a_body_that_is_not_packed_as_it_says_is_refused(served: Served) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    status, answer, _ = await ask(served, "POST", "/places/hall2/orders", data=b"{}", headers=headers)
+    assert (status, answer["title"]) == (400, "The body cannot be read")
