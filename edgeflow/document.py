@@ -195,7 +195,8 @@ def _check_depth(text: str, file: str) -> None:
             depth += 1
             if depth > _DEEPEST:
                 mark = event.start_mark
-                raise ConfigError([Problem(file, mark.line + 1, mark.column + 1, "", "is nested too deeply")])
+                line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+                raise ConfigError([Problem(file, line, column, "", "is nested too deeply")])
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -116,7 +116,7 @@ async def test_parameters_that_would_not_come_back_as_they_were_given_are_refuse
     hall: Any, enrolled: Any, number: bytes
 ) -> None:
     flow = orjson.dumps(hall.flow())
+    body = b'{"document":%b,"parameters":{"machine":%b}}' % (flow, number)
     with pytest.raises(Refused, match="cannot be kept") as refusal:
-        body = b'{"document":%b,"parameters":{"machine":%b}}' % (flow, number)
         await enrolled.client.ask("PUT", "/api/v1/gateways/line1/flows/press1-oee", body=body)
     assert refusal.value.status == 422

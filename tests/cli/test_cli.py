@@ -335,9 +335,11 @@ def test_logs_that_cannot_be_written_do_not_end_the_process(tmp_path: Path, log:
     command = [sys.executable, "-m", "edgeflow.cli.main", "central", "run", "--state", str(tmp_path / "s")]
     broken, end = os.pipe()
     os.close(broken)
-    where = {"full": "2>/dev/full", "closed": "2>&-", "pipe": f"2>&{end}"}[log]
-    shell = ["/bin/sh", "-c", f'exec "$@" {where}', "sh", *command, "--port", str(port)]
-    process = subprocess.Popen(shell, env=kept, pass_fds=(end,))
+    if log == "full":
+        os.close(end)
+        end = os.open("/dev/full", os.O_WRONLY)
+    shell = ["/bin/sh", "-c", f'exec "$@" {"2>&-" if log == "closed" else ""}', "sh", *command, "--port", str(port)]
+    process = subprocess.Popen(shell, env=kept, stderr=end)
     os.close(end)
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", process)
