@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from edgeflow.errors import ConfigError, Problem
 
 M = TypeVar("M", bound=BaseModel)
+_LISTED = 24
 At = tuple[str | int, ...]
 """A place in a document: keys and indices from the root."""
 
@@ -67,7 +68,10 @@ class Document:
     def problems(self, error: ValidationError, model: type[BaseModel] | None = None, at: At = ()) -> list[Problem]:
         """A validation error of this document (or its part at `at`) as problems with places."""
         found: list[Problem] = []
-        for detail in error.errors(include_url=False)[:MOST_PROBLEMS]:
+        details = error.errors(include_url=False)[:MOST_PROBLEMS]
+        for detail in details:
+            if detail["type"] == "too_short" and any(_inside(other["loc"], detail["loc"]) for other in details):
+                continue  # pydantic counts only the items that are right
             loc = self._real(at, detail["loc"])
             found.append(self.problem(loc, explain(detail, model)))
         return found
@@ -82,11 +86,26 @@ class Document:
         return tuple(place)
 
 
+def _inside(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
+
+
+NAME = r"^[a-z0-9][a-z0-9_-]*$"
+LIMITS = {
+    "less_than_equal": "large; write at most {le}",
+    "less_than": "large; write less than {lt}",
+    "greater_than_equal": "small; write at least {ge}",
+    "greater_than": "small; write more than {gt}",
+}
+
+
 def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     """One validation error in words for a person: what is wrong and what to write instead."""
     kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
     if kind == "extra_forbidden":
         name = str(detail["loc"][-1])
+        if given is None and " " in name.strip():
+            return f"unknown key {name!r}; put text with a comma in quotes"
         names = _names_at(model, detail["loc"][:-1])
         return f"unknown key {name!r}{suggestion(name, names)}"
     if kind == "missing":
@@ -112,6 +131,10 @@ def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     stem = kind.partition("_")[0]
     if kind.endswith(("_type", "_parsing", "_from_float")) and stem in wanted:
         return f"{shown(given)} is not {wanted[stem]}; write {wanted[stem]}"
+    if kind in LIMITS and set(context) & {"le", "ge", "lt", "gt"}:
+        return f"{shown(given)} is too {LIMITS[kind].format(**context)}"
+    if kind == "string_pattern_mismatch" and context.get("pattern") == NAME:
+        return f"{shown(given)} is not a name; write lower-case letters, digits, `_` and `-`, for example `line_1`"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shown(given)}"
 
 
@@ -143,7 +166,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known are {', '.join(names)}" if names else ""
+    more = ", ..." if len(names) > _LISTED else ""
+    return f"; known are {', '.join(names[:_LISTED])}{more}" if names else ""
 
 
 def shown(value: Any) -> str:
@@ -157,7 +181,11 @@ def load(path: Path) -> Document:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        reason = (
+            error.strerror
+            if isinstance(error, OSError)
+            else "it is not UTF-8 text; save it anew with the encoding UTF-8"
+        )
         raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {reason}")]) from None
     return parse(text, str(path))
 
@@ -205,7 +233,7 @@ def _yaml_hint(what: str, *, at_tab: bool) -> str:
     if at_tab:
         return "indent with spaces, not tabs"
     if "mapping values" in what:
-        return "put text that contains `: ` in quotes"
+        return "put text that contains `: ` in quotes, or indent this line like its neighbours"
     return "check the indentation and the brackets and quotes before this place"
 
 

@@ -87,7 +87,9 @@ def quantity(text: str, dimension: str) -> float:
     """
     match = _QUANTITY.match(text)
     names = [u.name for u in UNITS.values() if u.dimension == dimension]
-    if not match:
+    if not match or (match[2] or "").startswith(","):
+        if re.match(r"\s*[-+]?\d+,\d", text):
+            raise ValueError(f"write a point, not a comma: `{text.strip().replace(',', '.', 1)}`")
         raise ValueError(f"write a number and a unit ({', '.join(names)}), not {text!r}")
     number, name = match.groups()
     unit = UNITS.get(name or "")

@@ -66,6 +66,28 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(problems("nam: x\ninner: {a: {port: x}, b: 3}\n")) == 4
 
 
+def test_text_with_a_comma_in_braces_is_told_to_be_quoted() -> None:
+    (line,) = problems("name: x\ninner: {a: {port: 1, 0 is none}}\n")
+    assert line == "g.yaml:2:22 inner.a.0 is none: unknown key '0 is none'; put text with a comma in quotes"
+
+
+def test_a_number_beyond_its_limit_says_the_limit() -> None:
+    class Limited(Strict):
+        port: int = Field(le=65535)
+
+    with pytest.raises(ConfigError, match="70000 is too large; write at most 65535"):
+        parse("port: 70000\n", "g.yaml").model(Limited)
+
+
+def test_a_list_with_a_wrong_item_is_not_also_called_too_short() -> None:
+    class Listed(Strict):
+        ports: tuple[int, ...] = Field(min_length=1)
+
+    with pytest.raises(ConfigError) as caught:
+        parse("ports: [x]\n", "g.yaml").model(Listed)
+    assert len(caught.value.problems) == 1
+
+
 def test_bad_yaml_is_placed() -> None:
     (line,) = problems("name: x\ninner: {a: [1, 2}\n")
     assert line.startswith("g.yaml:2:17 is not valid YAML: ")

@@ -28,6 +28,11 @@ def test_a_number_without_unit_is_told_how_to_be_written() -> None:
         TypeAdapter(Duration).validate_python(5)
 
 
+def test_a_decimal_comma_is_told_to_be_a_point() -> None:
+    with pytest.raises(ValidationError, match=r"write a point, not a comma: `0\.5 s`"):
+        TypeAdapter(Duration).validate_python("0,5 s")
+
+
 def test_rates_are_per_second() -> None:
     assert TypeAdapter(Rate).validate_python("90 /min") == pytest.approx(1.5)
 

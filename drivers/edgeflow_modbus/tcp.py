@@ -20,6 +20,8 @@ Ask = Callable[[float], Awaitable[bytes]]
 _REST_OF_HEAD = Struct(">HHB").pack
 _HEADER = Struct(">HHHBB").unpack_from
 _HEADER_SIZE = 8
+_MOST_UNREAD = 64 * (7 + MAX_PDU)
+_MOST_UNASKED = 1000
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class TcpWire(asyncio.Protocol):
         self._deadline = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._rest = b""
+        self._unasked = 0
 
     @classmethod
     async def connect(cls, host: str, port: int, deadline: float) -> Self:
@@ -121,6 +124,11 @@ class TcpWire(asyncio.Protocol):
         if not self._rest and len(data) == self._size and data.startswith(self._expected):
             self._answer(data)
             return
+        if len(self._rest) + len(data) > _MOST_UNREAD:  # taking very much apart would hold up everything else
+            self._end(
+                f"{self._where} sent {len(self._rest) + len(data)} bytes when at most {self._size} were asked for"
+            )
+            return
         self._rest += data
         while self._rest and self._transport is not None:
             frame = self._next_frame()
@@ -132,6 +140,7 @@ class TcpWire(asyncio.Protocol):
 
     def _answer(self, frame: bytes) -> None:
         waiting, self._waiting, self._size = self._waiting, None, 0
+        self._unasked = 0
         if waiting is not None and not waiting.done():
             waiting.set_result(frame[len(self._expected) :])
 
@@ -157,6 +166,9 @@ class TcpWire(asyncio.Protocol):
         request = self._request
         if request is None or self._waiting is None or frame[:2] != self._expected[:2]:
             self.stats.strays += 1
+            self._unasked += 1
+            if self._unasked > _MOST_UNASKED:
+                self._end(f"{self._where} goes on sending answers that nobody asked for")
             return
         if len(frame) == self._size and frame.startswith(self._expected):
             self._answer(frame)

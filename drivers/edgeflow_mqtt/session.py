@@ -116,10 +116,14 @@ class MqttSession:
         paho.connect_timeout = remaining_s
         # The library connects in a thread that nothing can stop. Where it is late, its socket is
         # closed as soon as it is there.
+        disconnected = self._client._disconnected  # replaced by the library when it is connected
         entering = asyncio.ensure_future(self._client.__aenter__())
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.shield(entering)
+            if disconnected.done():
+                self._drop()
+                raise self._down("the connection was lost at once")
         except TimeoutError:
             raise self._down("no answer in time; is it busy, hung or unplugged?") from None
         except aiomqtt.exceptions.MqttConnectError as error:
@@ -131,6 +135,8 @@ class MqttSession:
                 entering.add_done_callback(self._drop_late)
             elif entering.cancelled() or entering.exception():
                 self._drop()
+            if disconnected.done() and not disconnected.cancelled():
+                disconnected.exception()  # asyncio complains of one that nobody has asked for
 
     async def close(self) -> None:
         """Says goodbye where the broker still listens, and closes the socket in any case."""

@@ -300,7 +300,7 @@ _EMPTY: dict[str, list[Any]] = {name: [] for name in TagTable.model_fields}
 
 
 def _no_such(what: str, name: str, known: Iterable[str]) -> HttpProblem:
-    return HttpProblem(404, "Not found", f"There is no {what} {name!r}{suggestion(name, known)}.")
+    return HttpProblem(404, "Not found", f"There is no {what} {name!r}{suggestion(name, known)}.".replace("?.", "?"))
 
 
 def _tag(view: AgentView, request: Request[Any, Any]) -> Tag:
@@ -309,7 +309,7 @@ def _tag(view: AgentView, request: Request[Any, Any]) -> Tag:
     if found is None:
         device = request.path["device"]
         known = [tag for tag in view.columns.tags if tag.startswith(f"{device}/")] or list(view.columns.tags)
-        raise _no_such("tag", name, known[:20])
+        raise _no_such("tag", name, known)
     return found
 
 

@@ -36,7 +36,7 @@ PREFIX = "EDGEFLOW__"
 class GatewaySettings(Strict):
     """Who this gateway is."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="The gateway's name, unique at the central server.")
+    name: str = Field(pattern=document.NAME, description="The gateway's name, unique at the central server.")
     place: str = Field(default="", description="Where it stands, for example `acme/plant1/hall2/line1` (ISA-95).")
     time_zone: TimeZone = Field(default="UTC", description="IANA time zone of the shop floor, e.g. Europe/Berlin.")
 

@@ -33,6 +33,7 @@ TRIAL_S = 2.0
 RETRY_S = 5.0
 """How soon the disk is asked again after it has refused."""
 REFUSED = "refused version"
+_KEPT = {"version", "given", "reason", "software"}
 LOOK_S = 0.1
 """How often it is looked at meanwhile."""
 ATTEMPTS = 2
@@ -234,7 +235,7 @@ class Deployments:
         except (StoreError, OSError) as error:
             log.error("pushed flows cannot be read; those of the configuration run", reason=str(error))
             return
-        if isinstance(known, Mapping) and known.get("software") == __version__:
+        if isinstance(known, Mapping) and known.keys() >= _KEPT and known["software"] == __version__:
             self._refused[instance] = Refusal(known["version"], known["given"], known["reason"], tried=True)
 
     def _compiled(self, instance: str, flow: Mapping[str, Any], given: Given) -> Plan:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 from edgeflow import __version__
 from edgeflow.central.api import Api
@@ -16,7 +19,7 @@ from edgeflow.central.settings import Settings
 from edgeflow.central.tables import SCHEMA
 from edgeflow.central.views import ResultQuery, Token
 from edgeflow.clock import SystemClock
-from edgeflow.errors import ConfigError, Problem
+from edgeflow.errors import ConfigError, EdgeFlowError, Problem
 from edgeflow.store.database import Database
 from edgeflow.web.guard import Guard, admin_token
 from edgeflow.web.live import Hub
@@ -29,12 +32,21 @@ from edgeflow.web.static import Pages
 async def started(settings: Settings, clock: SystemClock | None = None) -> AsyncIterator[Served]:
     """A running central server for as long as the block lasts.
 
-    Raises ConfigError where the address or the certificate cannot be used, StoreError where the
-    database cannot.
+    Raises ConfigError where the certificate cannot be used, StoreError where the database cannot,
+    EdgeFlowError where the port cannot be taken or another one already serves from this state folder.
     """
     clock = clock or SystemClock()
     token = admin_token(settings.state)
     tls = _tls(settings)
+    with _alone(settings.state):
+        async with _serving(settings, clock, token, tls) as served:
+            yield served
+
+
+@asynccontextmanager
+async def _serving(
+    settings: Settings, clock: SystemClock, token: str, tls: ssl.SSLContext | None
+) -> AsyncIterator[Served]:
     database = Database(settings.database, SCHEMA, exclusive=False)
     await database.open()
     try:
@@ -60,6 +72,22 @@ async def started(settings: Settings, clock: SystemClock | None = None) -> Async
             yield served
     finally:
         await database.close()
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Keeps a second server out of the state folder; `edgeflow central token` may come in beside us."""
+    lock = os.open(state / "central.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EdgeFlowError(
+                f"{state} is in use by another central server; stop that one first, or name another folder with --state"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
 
 
 async def token_for(settings: Settings, gateway: str) -> Token:

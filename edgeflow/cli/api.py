@@ -21,8 +21,8 @@ def token_in(state: Path, name: str | None = None) -> str:
         return path.read_text("ascii").strip()
     except OSError as error:
         raise EdgeFlowError(
-            f"{path} cannot be read ({error.strerror}): name the state folder of the agent or the token file, "
-            "and run as a user who may read it"
+            f"{path} cannot be read ({error.strerror}): name the state folder (--state) or the token file "
+            "(--token-file) of the server that is asked, and run as a user who may read it"
         ) from None
 
 

@@ -35,11 +35,28 @@ app.add_typer(flow, name="flow")
 app.add_typer(central, name="central")
 
 ConfigPath = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]
-StateOption = Annotated[str | None, typer.Option("--state", help="Folder for state; default $EDGEFLOW_STATE.")]
+StateOption = Annotated[
+    str | None, typer.Option("--state", help="Folder for state; default $EDGEFLOW_STATE or /var/lib/edgeflow.")
+]
 Url = Annotated[str, typer.Option("--url", help="The agent's address.")]
 LoopOption = Annotated[Loop, typer.Option(help="Event loop.")]
 DEFAULT_CONFIG = Path("/etc/edgeflow/gateway.yaml")
 DEFAULT_URL = "http://127.0.0.1:8080"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Nothing but the options that go before a verb."""
 
 
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -101,7 +118,8 @@ def read(
         return
     unit = f" {found['unit']}" if found.get("unit") else ""
     reason = f": {found['reason']}" if found.get("reason") else ""
-    print(f"{tag} = {found['value']}{unit}  ({found['quality']}{reason}, {found['time'] or 'never read'})")
+    value = "no value" if found["value"] is None else f"{_shown(found['value'])}{unit}"
+    print(f"{tag} = {value}  ({found['quality']}{reason}, {found['time'] or 'never read'})")
     if found["quality"] == "bad":
         raise typer.Exit(EXIT_FAILURE)
 
@@ -109,16 +127,31 @@ def read(
 @app.command(context_settings={"ignore_unknown_options": True})  # -5 is a value
 def write(
     tag: Annotated[str, typer.Argument(help="The tag, for example io1/red.")],
-    value: Annotated[str, typer.Argument(help="The value: true, 12.5, text ...")],
+    value: Annotated[str, typer.Argument(help="The value: on, off, 12.5, text ...")],
     lease: Annotated[str, typer.Option(help="How long it holds against the flows, at most `24 h`.")] = "10 min",
     reason: Annotated[str, typer.Option(help="Why; it is kept with the write.")] = "from the command line",
     url: Url = DEFAULT_URL,
     state: StateOption = None,
 ) -> None:
-    """Write a tag as the operator. It ends by itself after the lease; the flows have the output again then."""
-    body = {"value": scalar(value), "lease": lease, "reason": reason}
-    done = api.post(url, _address(tag), body, api.token_in(state_dir(state)))
-    print(f"{tag} = {done['value']}, until {done['until'] or 'written over'}")
+    """Write a tag as the operator, with the token in the agent's state folder.
+
+    At an output the write ends by itself after the lease, and the flows have the output again.
+    """
+    address, token = _address(tag), api.token_in(state_dir(state))
+    body = {"value": _typed(value, api.get(url, address)["type"]), "lease": lease, "reason": reason}
+    done = api.post(url, address, body, token)
+    print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")
+
+
+def _typed(text: str, kind: str) -> Any:
+    """What the words of the command line mean to a tag of this type: `on` and `off` for a boolean, text as it is."""
+    if kind == "boolean" and text in ("on", "off"):
+        return text == "on"
+    return text if kind == "text" else scalar(text)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _address(tag: str) -> str:
@@ -154,7 +187,7 @@ def sim_plant(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its state and logs.")] = Path(".demo"),
-    speed: Annotated[float, typer.Option(help="How much faster than real time machines run.")] = 1.0,
+    speed: Annotated[float, typer.Option(help="How many times faster than in life everything goes.")] = 1.0,
 ) -> None:
     """Run everything on this machine: simulated plant, agent and central server. Ctrl-C ends it."""
     from edgeflow.cli.demo import Demo  # noqa: PLC0415
@@ -220,7 +253,10 @@ def flow_push(
     gateway: Annotated[str, typer.Option(help="The gateway's name at the central server.")],
     instance: Annotated[str | None, typer.Option(help="One instance; default: all that run this flow.")] = None,
     server: Annotated[str, typer.Option("--central", help="The central server's address.")] = "http://127.0.0.1:8090",
-    token_file: Annotated[Path | None, typer.Option(help="File with the central server's admin token.")] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the central server's admin token; default admin.token in $EDGEFLOW_STATE."),
+    ] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the gateway's report.")] = 10.0,
     ca: Annotated[Path | None, typer.Option(help="Certificate (PEM) that signed the server's.")] = None,
 ) -> None:

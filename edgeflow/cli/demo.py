@@ -54,7 +54,12 @@ class Demo:
         """Runs until Ctrl-C or SIGTERM, or until a part ends; leaves no process behind."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EdgeFlowError(
+                f"{self._folder} cannot be made ({error.strerror}); name another one with --folder"
+            ) from None
         self._ports = self._choose_ports()
         try:
             self._start_all()

@@ -33,6 +33,10 @@ POST /faults                    {"device": "press", "fault": "hang", "seconds": 
                                 faults: hang, drop, restart, garble, reset_counter, none
 POST /control                   {"running": false} holds both machines, {"running": true} lets them go on
 
+Bodies are JSON and say so, for example:
+  curl http://127.0.0.1:8070/faults -H 'Content-Type: application/json' \
+       -d '{"device": "press", "fault": "hang", "seconds": 10}'
+
 Left out, `from` is the start and `to` is now; outside of what is known they are moved to its edge.
 """
 

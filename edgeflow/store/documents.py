@@ -72,9 +72,13 @@ class AtomicStorage(Storage):
 def _parsed(path: Path) -> dict[str, dict[str, Any]] | None:
     try:
         data = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return data if isinstance(data, dict) else None
+    return data if isinstance(data, dict) and all(map(_is_table, data.values())) else None
+
+
+def _is_table(table: Any) -> bool:
+    return isinstance(table, dict) and all(key.isdecimal() and isinstance(e, dict) for key, e in table.items())
 
 
 class Documents:
@@ -101,13 +105,13 @@ class Documents:
             entry = self._flows.get(where("version") == wanted)
         if not isinstance(entry, Mapping):
             return None
-        document: dict[str, Any] = entry["document"]
-        return document if version(document) == wanted else None
+        document = entry.get("document")
+        return document if isinstance(document, dict) and version(document) == wanted else None
 
     def versions(self, flow: str) -> list[str]:
         """The versions of a flow, in the order they came."""
         with self._lock:
-            return [entry["version"] for entry in self._flows.search(where("flow") == flow)]
+            return [entry.get("version", "") for entry in self._flows.search(where("flow") == flow)]
 
     def put(self, kind: str, name: str, content: Value) -> None:
         """Keeps a small document under a name, in place of the one before."""
@@ -119,4 +123,4 @@ class Documents:
         """A small document, or None."""
         with self._lock:
             entry = self._small.get((where("kind") == kind) & (where("name") == name))
-        return entry["content"] if isinstance(entry, Mapping) else None
+        return entry.get("content") if isinstance(entry, Mapping) else None

@@ -8,7 +8,9 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - a class
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import structlog
 
@@ -22,6 +24,8 @@ from edgeflow.store.wire import call_bytes, call_of, encode
 from edgeflow.units import duration_text
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 LARGEST_RECORD_BYTES = 256 << 10
 BATCH_BYTES = 512 << 10
@@ -67,6 +71,7 @@ CREATE TABLE call (
     ),
 )
 _AUDIT_KEPT = 10_000
+_INT64 = Struct(">q").pack
 _FORGET_AT = 5_000
 
 
@@ -247,12 +252,12 @@ class Store:
     async def calls(self) -> list[Call]:
         """The calls that are kept and not done, in the order they were made."""
         rows = await self._database.query(lambda c: c.execute("SELECT call FROM call ORDER BY number").fetchall())
-        return [call_of(content) for (content,) in rows]
+        return [call for (content,) in rows if (call := _readable("call", call_of, content))]
 
     async def pointers(self) -> dict[str, FlowPointer]:
         """The flow pointers by instance."""
         rows = await self._database.query(lambda c: c.execute("SELECT * FROM flow_pointer").fetchall())
-        return {row[0]: _pointer(*row) for row in rows}
+        return {row[0]: pointer for row in rows if (pointer := _readable("flow pointer", _pointer, *row))}
 
     async def audit(self, limit: int = 100) -> list[AuditEntry]:
         """The newest audit entries, newest first."""
@@ -348,8 +353,9 @@ def _rows(records: Sequence[Record]) -> list[outbox.Row]:
         if record.status == "live":
             raise ValueError(f"{record.stream}/{record.key} is live and must not be stored")
         try:
+            _INT64(record.at)
             row = outbox.Row(record.at, record.status == "final", encode(record))
-        except (ValueError, OverflowError) as error:  # one record must not hold up all others
+        except (ValueError, OverflowError, StructError) as error:  # one record must not hold up all others
             log.error("a result cannot be written and was dropped", stream=record.stream, reason=str(error))
             continue
         if row.size > LARGEST_RECORD_BYTES:
@@ -409,6 +415,15 @@ def _pointer(
 ) -> FlowPointer:
     good = None if good_parameters is None else json.loads(good_parameters)
     return FlowPointer(instance, flow, version, json.loads(parameters), state, revision, good_version, good, attempts)
+
+
+def _readable(what: str, read: Callable[..., T], *content: Any) -> T | None:
+    """One row; None, and a word in the log, where it is damaged: the others still count."""
+    try:
+        return read(*content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.error(f"a {what} cannot be read and is left out", content=repr(content)[:200], reason=str(error))
+        return None
 
 
 def _save_audit(connection: sqlite3.Connection, entries: Sequence[AuditEntry]) -> None:

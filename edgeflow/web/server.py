@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import ipaddress
+import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
 
+import structlog
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
-from edgeflow.errors import ConfigError, Problem
+from edgeflow.errors import EdgeFlowError
+
+_FREEBIND = getattr(socket, "IP_FREEBIND", 15)
+_HINTS = {
+    errno.EADDRINUSE: "another program uses this port; stop that one or choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have this address",
+    errno.EACCES: "this user may not use this port; choose one from 1024 on",
+}
+
+_log = logging.getLogger("edgeflow.web")
+_log.addFilter(lambda entry: not (entry.exc_info and isinstance(entry.exc_info[1], HttpProcessingError)))
+# what strangers send that is not HTTP is answered, and not worth a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +150,8 @@ async def serve(
 ) -> AsyncIterator[Served]:
     """Serves while the block runs; port 0 takes a free one. On leaving, live viewers are told and nothing stays.
 
-    Raises ConfigError where the address cannot be taken.
+    An address that this machine does not have yet (a network that is not up) is waited for by the system: we serve as
+    soon as it is there. Raises EdgeFlowError where the port cannot be taken: it may be free again later.
     """
     limits = limits or Limits()
     stats = ServerStats()
@@ -143,6 +161,7 @@ async def serve(
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_log,
         handle_signals=False,
         shutdown_timeout=limits.stop_s,
         keepalive_timeout=limits.idle_s,
@@ -152,19 +171,7 @@ async def serve(
     try:
         server = runner.server
         assert server is not None
-        loop = asyncio.get_running_loop()
-        try:
-            listener = await loop.create_server(
-                lambda: _Connection(server(), limits, stats, live),
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=limits.header_s if tls else None,
-                backlog=128,
-            )
-        except OSError as error:
-            message = f"cannot listen on {host}:{port}: {error.strerror or error}; is another program using it?"
-            raise ConfigError([Problem("http", 0, 0, "listen", message)]) from None
+        listener = await _listen(lambda: _Connection(server(), limits, stats, live), host, port, limits, tls)
         bound = int(listener.sockets[0].getsockname()[1])
         shown = f"[{host}]" if ":" in host else host
         try:
@@ -173,6 +180,53 @@ async def serve(
             listener.close()
     finally:
         await runner.cleanup()
+
+
+async def _listen(
+    protocol: Callable[[], asyncio.Protocol], host: str, port: int, limits: Limits, tls: ssl.SSLContext | None
+) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    handshake_s = limits.header_s if tls else None
+    try:
+        try:
+            return await loop.create_server(
+                protocol, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=128
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or not _is_numeric(host):
+                raise
+        listening = _not_here_yet(host, port)
+        structlog.get_logger().warning(
+            "this machine does not have the address to listen on; waiting for it", address=host, port=port
+        )
+        return await loop.create_server(
+            protocol, sock=listening, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=128
+        )
+    except OSError as error:
+        why = _HINTS.get(error.errno or 0) or error.strerror or error
+        raise EdgeFlowError(f"cannot listen on {host}:{port}: {why}") from None
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _not_here_yet(host: str, port: int) -> socket.socket:
+    """A socket bound to an address that no interface has so far; Linux lets everybody do that."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_IP, _FREEBIND, 1)
+        listening.bind((host, port))
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _announcing(live: dict[object, _Connection]) -> Middleware:

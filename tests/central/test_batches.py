@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -12,6 +14,7 @@ import pytest
 
 from edgeflow.central.server import started
 from edgeflow.central.settings import Settings
+from edgeflow.errors import EdgeFlowError
 from edgeflow.store.wire import encode
 from edgeflow.sync.client import CentralClient, Refused
 from edgeflow.sync.protocol import batch_json
@@ -177,7 +180,7 @@ async def test_metrics_and_health_answer_without_a_token(hall: Any, central: Any
 
 
 async def test_a_gateway_that_has_lost_more_than_there_are_numbers_does_not_keep_the_server_from_starting(
-    hall: Any, central: Any, device: CentralClient
+    hall: Any, central: Any, device: CentralClient, tmp_path: Path
 ) -> None:
     for epoch in ("1" * 16, "2" * 16):
         items = b",".join([b'{"lost":%d}' % (2**53 - 1)] * 1500)
@@ -189,9 +192,16 @@ async def test_a_gateway_that_has_lost_more_than_there_are_numbers_does_not_keep
         rows = [("line1", f"{number:016x}", lost, lost) for number in range(1026)]
         other.executemany("INSERT INTO epoch (gateway, epoch, last_seq, lost) VALUES (?, ?, ?, ?)", rows)
     other.close()
-    async with started(Settings(state=central.settings.state, port=0)) as served, CentralClient(served.url) as client:
+    later = shutil.copytree(central.settings.state, tmp_path / "later")
+    async with started(Settings(state=later, port=0)) as served, CentralClient(served.url) as client:
         gateway = orjson.loads(await client.ask("GET", "/api/v1/gateways/line1"))
     assert (gateway["records"], gateway["lost"]) == (0, 1026 * lost)
+
+
+async def test_a_second_server_is_kept_out_of_the_state_folder(central: Any) -> None:
+    with pytest.raises(EdgeFlowError, match="in use by another central server"):
+        async with started(Settings(state=central.settings.state, port=0)):
+            pass
 
 
 async def test_places_beyond_the_last_are_refused(central: Any) -> None:

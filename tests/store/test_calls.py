@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeflow.model import Call, Record
-from edgeflow.store.store import Store
+from edgeflow.store.store import FlowPointer, Store
 from edgeflow.store.wire import call_bytes, call_of, encode
 
 
@@ -80,3 +80,19 @@ def test_no_depth_of_what_came_from_outside_stops_the_writing(levels: int) -> No
     assert (record["stream"], record["data"] == {"answer": nested(levels)}) == ("s", levels == 90)
     kept = call_of(call_bytes(call("a", {"payload": nested(levels)})))
     assert (kept.request["payload"] == nested(levels)) == (levels == 90)
+
+
+async def test_a_damaged_row_is_left_out_and_the_others_count(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "gateway.db")
+    await store.commit(
+        {}, [], calls=[call("a"), call("b")], pointers=[FlowPointer("i", "f", "v"), FlowPointer("j", "f", "v")]
+    )
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
+        connection.executescript(
+            "UPDATE call SET call='junk' WHERE id='a'; UPDATE flow_pointer SET parameters='junk' WHERE instance='i'"
+        )
+    store = await Store.open(tmp_path / "gateway.db")
+    assert await store.calls() == [call("b")]
+    assert (await store.pointers()).keys() == {"j"}
+    await store.close()

@@ -81,3 +81,17 @@ def test_a_replaced_file_has_the_mode_that_was_asked_for(tmp_path: Path) -> None
     replace_file(path, b"new", 0o600)
     assert path.read_bytes() == b"new"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", ['{"flows": 5}', '{"documents": {"x": {"kind": "k"}}}', '{"documents": {"1": 5}}'])
+def test_json_that_holds_no_documents_counts_as_unreadable(tmp_path: Path, content: str) -> None:
+    (tmp_path / "documents.json").write_text(content)
+    with pytest.raises(StoreError, match="cannot be read"):
+        Documents(tmp_path / "documents.json").get("k", "n")
+
+
+def test_an_entry_that_somebody_has_cut_is_no_document(tmp_path: Path) -> None:
+    content = {"flows": {"1": {"version": "v", "flow": "f"}}, "documents": {"1": {"kind": "k", "name": "n"}}}
+    (tmp_path / "documents.json").write_text(json.dumps(content))
+    documents = Documents(tmp_path / "documents.json")
+    assert (documents.flow("v"), documents.get("k", "n")) == (None, None)

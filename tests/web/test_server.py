@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from pydantic import Field
 
-from edgeflow.errors import ConfigError
+from edgeflow.errors import ConfigError, EdgeFlowError
 from edgeflow.model import Strict
 from edgeflow.web.guard import Guard
 from edgeflow.web.routes import Prepared, Reply, Request, Route, build_app
@@ -182,6 +182,22 @@ async def test_stopping_lets_a_request_end_and_leaves_no_task() -> None:
 
 async def test_an_address_in_use_is_said_plainly() -> None:
     async with serve(app(), "127.0.0.1", 0) as served:
-        with pytest.raises(ConfigError, match=f"127.0.0.1:{served.port}.*another program"):
+        with pytest.raises(EdgeFlowError, match=f"127.0.0.1:{served.port}.*another program") as caught:
             async with serve(app(), "127.0.0.1", served.port):
                 pass
+        assert not isinstance(caught.value, ConfigError), "it may be free again later: that is worth another try"
+
+
+async def test_an_address_that_this_machine_does_not_have_yet_is_waited_for() -> None:
+    async with serve(app(), "192.0.2.1", 0) as served:  # of RFC 5737: nobody has it
+        assert served.port
+
+
+async def test_what_is_not_http_is_answered_without_a_word_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with serve(app(), "127.0.0.1", 0, limits=LIMITS) as served:
+        for junk in (b"\x16\x03\x01\x00", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"\0" * 100):
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(junk)
+            assert b" 400 " in await reader.readline()
+            writer.close()
+    assert not caplog.records

@@ -255,3 +255,14 @@ def test_however_the_bytes_are_cut_and_whatever_strays_come_before_the_value_is_
             assert list((await read()).values) == [40, 2]
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("at_once", [1, 20_000])
+async def test_a_flood_of_answers_that_nobody_asked_for_ends_the_connection(at_once):
+    def answers(request, n):
+        return [good(b"\x77\x77" + request[2:], 666, 666) * at_once] * 2000
+
+    async with reader_of(answers) as (read, session):
+        with pytest.raises(LinkDown, match="nobody asked for|bytes when at most"):
+            await read(30)
+        assert session.stats.strays <= 1001

@@ -306,3 +306,23 @@ async def watch_while(broker: Any, end: Any, **more: Any) -> None:
 
 def files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_a_broker_that_disconnects_at_once_leaves_no_socket_and_no_word(caplog: Any) -> None:
+    async def disconnect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"\x20\x02\x00\x00")  # CONNACK
+        writer.close()
+
+    server = await asyncio.start_server(disconnect, "127.0.0.1", 0)
+    async with server:
+        before = files()
+        for _ in range(20):
+            with pytest.raises(LinkDown):
+                async with DRIVER.open(
+                    Link(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), soon()
+                ) as session:
+                    await session.watch(Device(), (Point(topic="t"),), lambda column: None)
+        await until(lambda: files() <= before, "no file descriptor is left")
+        gc.collect()
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

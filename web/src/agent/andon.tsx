@@ -1,7 +1,7 @@
 /** The Andon board: readable from twenty metres, with the calls and the buttons that answer them. */
 
 import { useState } from "preact/hooks";
-import { ago, capital, clock, duration } from "../shared/format";
+import { ago, capital, clock, duration, sentence } from "../shared/format";
 import type { Live } from "../shared/live";
 import { Ask } from "../shared/token";
 import type { Wish } from "../shared/token";
@@ -9,7 +9,7 @@ import { Empty, Mark } from "../shared/ui";
 import type { Tone } from "../shared/ui";
 import { Lamp, isLamp, words } from "./lamp";
 import { stateWord } from "../shared/words";
-import type { CallData, Gateway, HeldRequest, LampData, Output, Result } from "./types";
+import type { CallData, Device, Gateway, HeldRequest, LampData, Output, Result } from "./types";
 
 type Send = (title: string, confirm: string, instance: string, action: string) => void;
 
@@ -76,6 +76,7 @@ function Post({ output, report, machine, calls, live, gateway, send }: PostProps
       <div class="story">
         <h2>{machine}</h2>
         {report && <p class={`state ${report.data.state}`}>{stateWord(report.data.state)}</p>}
+        {report?.data.state === "unknown" && <Why device={live.one<Device>(`device/${machine}`)} />}
         <p class="soft">
           {isLamp(output) ? words(output) : "Set value"}
           {report?.data.since && <>, since {clock(report.data.since, gateway.time_zone, now, false)} ({duration((now - Date.parse(report.data.since)) / 1000)})</>}
@@ -89,6 +90,11 @@ function Post({ output, report, machine, calls, live, gateway, send }: PostProps
       </div>
     </article>
   );
+}
+
+function Why({ device }: { device: Device | undefined }) {
+  if (!device || device.state === "good") return null;
+  return <p><Mark tone="bad">{device.name} gives no data</Mark>{device.reason && <span> {sentence(device.reason)}</span>}</p>;
 }
 
 function Shown({ output }: { output: Output }) {

@@ -72,7 +72,7 @@ function MeterView({ meter, now, zone }: { meter: Meter; now: number; zone: stri
         <p class="notes">
           {data.limit_kw && (data.projected_kw ?? 0) > data.limit_kw && <Mark tone="warn">Heading over {number(data.limit_kw)} kW</Mark>}
           {coverage !== null && coverage < 0.9995 && <Mark tone="warn">{number(coverage * 100, 1)} % of the interval is known</Mark>}
-          {quality !== "good" && <Mark tone="warn">Based on {quality} data</Mark>}
+          {quality !== "good" && <Mark tone="warn">{quality === "bad" ? "No data now" : "Some of it is uncertain"}</Mark>}
         </p>
       </Card>
       {meter.closed.length > 0 && <Closed results={meter.closed.slice(0, 8)} now={now} zone={zone} />}

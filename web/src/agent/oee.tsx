@@ -102,7 +102,7 @@ function MachineOee({ machine, stops, now, zone }: { machine: Machine; stops: Re
   const { data, begin, end, coverage, status, quality } = machine.now;
   const parts = buckets(data);
   return (
-    <Section title={machine.name} note={data.state ? stateWord(data.state) : ""}>
+    <Section title={machine.name} note={data.state ? stateWord(data.state) : status === "final" ? "" : "No data"}>
       <Card label={`OEE of ${machine.name}`} class="oee">
         <div class="figures">
           <div class="figure main">
@@ -123,9 +123,9 @@ function MachineOee({ machine, stops, now, zone }: { machine: Machine; stops: Re
         <p class="notes">
           {coverage !== null && coverage < 0.9995 && <Mark tone="warn">{percent(coverage, 1)} of the time is known</Mark>}
           {coverage !== null && coverage >= 0.9995 && <Mark tone="good">All of the time is known</Mark>}
-          {quality !== "good" && <Mark tone="warn">Based on {quality} data</Mark>}
+          {quality !== "good" && <Mark tone="warn">{quality === "bad" ? "No data now" : "Some of it is uncertain"}</Mark>}
           {data.flags?.map((flag) => <Mark key={flag} tone="warn">{capital(flag)}</Mark>)}
-          {data.policy && <span class="soft">Policy {data.policy.name}, small stops under {duration(data.policy.small_stop_s)}</span>}
+          {data.policy && <span class="soft">Stops under {duration(data.policy.small_stop_s)} count as small stops (policy {data.policy.name})</span>}
         </p>
       </Card>
       {stops.length > 0 && <Stops results={stops} now={now} zone={zone} />}

@@ -1,6 +1,6 @@
 /** The first page: what is wrong and since when, then every device, then what stands behind them. */
 
-import { ago, bytes, clock, duration, number, percent, plural } from "../shared/format";
+import { ago, bytes, clock, duration, number, percent, plural, sentence } from "../shared/format";
 import type { Live } from "../shared/live";
 import { Card, Facts, Mark, Section, Shape } from "../shared/ui";
 import type { Tone } from "../shared/ui";
@@ -138,7 +138,7 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
   const central = live.one<Central>("central");
   if (central?.url && !central.connected) {
     const left = live.one<Outbox>("outbox")?.capacity_left_s;
-    const why = `${central.last_error || "It does not answer."} The plant goes on${left ? `; results are kept here for another ${duration(left)}` : "; results are kept here"}.`;
+    const why = `${sentence(central.last_error || "It does not answer")} The plant goes on${left ? `; results are kept here for another ${duration(left)}` : "; results are kept here"}.`;
     found.push({ tone: "warn", what: "The central server is out of reach", why });
   }
   const dropped = live.one<Outbox>("outbox")?.dropped ?? 0;

@@ -96,7 +96,7 @@ function TagRow({ row, now, onSet }: { row: Row; now: number; onSet: () => void 
   const [device, ...rest] = row.name.split("/");
   return (
     <tr class={row.quality}>
-      <td class="name" title={row.about}><span class="soft">{device}/</span>{rest.join("/")}</td>
+      <td class="name"><span class="soft">{device}/</span>{rest.join("/")}{row.about && <span class="why">{row.about}</span>}</td>
       <td class="num value">{shownValue(row.value)} <span class="unit">{row.unit ?? ""}</span></td>
       <td class="quality"><Mark tone={tone}>{word}</Mark>{row.reason && <span class="why">{row.reason}</span>}</td>
       <td class="num age">{row.time ? ago((now - Date.parse(row.time)) / 1000) : "never"}</td>

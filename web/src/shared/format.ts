@@ -36,6 +36,11 @@ function both(a: number, unit: string, b: number, part: string): string {
   return b ? `${a} ${unit} ${b} ${part}` : `${a} ${unit}`;
 }
 
+/** Text with a full stop at its end. */
+export function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
 /** Like `duration`, for how long ago: whole seconds, so that it does not flicker. */
 export function ago(seconds: number): string {
   return seconds < 1 ? "just now" : `${duration(seconds < 60 ? Math.floor(seconds) : seconds)} ago`;
