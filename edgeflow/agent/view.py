@@ -176,6 +176,7 @@ class View:
             oldest=utc_text(status.oldest_ns) if status.oldest_ns else None,
             capacity_left_s=status.left_ns / NS_PER_S if status.left_ns is not None else None,
             dropped=self._store.stats.dropped,
+            trouble=self._conductor.refused,
         )
 
     def _central(self) -> views.Central:

@@ -111,6 +111,7 @@ class Outbox(Told):
         None, description="How long the gateway can go on without the central server at the present rate."
     )
     dropped: int = Field(0, description="Results lost because the queue was full.")
+    trouble: str = Field("", description="Why nothing can be saved now, in plain words; empty where it can.")
 
 
 class Central(Told):

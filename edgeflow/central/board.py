@@ -10,6 +10,8 @@ from edgeflow.store.wire import WireRecord
 from edgeflow.web.live import Hub
 
 _MOST_RESULTS = 300
+_LARGEST_LIVE_BYTES = 64 << 10
+"""A gateway may have thousands of live values, and all of them are kept in memory."""
 
 
 class Board:
@@ -29,8 +31,9 @@ class Board:
 
     def live(self, gateway: Gateway, record: WireRecord) -> None:
         """Shows a live value."""
-        if gateway.see(record):
-            self.hub.publish(f"live/{gateway.id}/{record.stream}/{record.key}", _json(record))
+        value = _json(record)
+        if len(value) <= _LARGEST_LIVE_BYTES and gateway.see(record):
+            self.hub.publish(f"live/{gateway.id}/{record.stream}/{record.key}", value)
 
     def result(self, gateway: str, record: WireRecord) -> None:
         """Shows a result, in place of its lower versions."""

@@ -48,7 +48,7 @@ class Demo:
         self._console = Console(highlight=False)
         self._parts: list[Part] = []
         self._ports: dict[str, int] = {}
-        self._stopping = False
+        self._stopping = self._told = False
 
     def run(self) -> None:
         """Runs until Ctrl-C or SIGTERM, or until a part ends; leaves no process behind."""
@@ -152,13 +152,17 @@ class Demo:
 
     def _look(self) -> None:
         for part in self._parts:
-            if part.process.poll() is not None and not self._stopping:
-                tail = "\n".join(part.log.read_text("utf-8", "replace").splitlines()[-5:])
-                raise EdgeFlowError(
-                    f"{part.name} has ended ({part.process.returncode}); its log {part.log} says:\n{tail}"
-                )
+            if part.process.poll() is None or self._stopping:
+                continue
+            if part.name == "central" and self._told:
+                self._console.print("  central has ended; the agent goes on and keeps its results")
+                self._parts.remove(part)
+                return
+            tail = "\n".join(part.log.read_text("utf-8", "replace").splitlines()[-5:])
+            raise EdgeFlowError(f"{part.name} has ended ({part.process.returncode}); its log {part.log} says:\n{tail}")
 
     def _tell(self) -> None:
+        self._told = True
         ports = self._ports
         rows = [
             ("local pages", f"http://127.0.0.1:{ports['agent']}/"),
@@ -170,11 +174,12 @@ class Demo:
             ("oven", f"mqtt://127.0.0.1:{ports['mqtt']}/plant/oven/state"),
             ("admin tokens", f"{self._folder}/agent/admin.token, {self._folder}/central/admin.token"),
             ("logs", f"{self._folder}/*.log"),
+            ("processes", ", ".join(f"{part.name} {part.process.pid}" for part in self._parts)),
         ]
         self._console.print()
         for name, address in rows:
             self._console.print(f"  {name:<19} {address}", soft_wrap=True)
-        self._console.print("\n  Ctrl-C ends everything.\n")
+        self._console.print("\n  Try: `kill` the central server and see the agent go on.\n  Ctrl-C ends everything.\n")
 
     def _end_all(self) -> None:
         """SIGTERM in reverse order, so that the agent leaves its exit pattern; SIGKILL for what does not end."""

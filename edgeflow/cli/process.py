@@ -69,12 +69,18 @@ def state_dir(given: str | None) -> Path:
 
 
 def serve(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], loop: Loop = "uvloop") -> None:
-    """Runs `main` until it returns; SIGTERM and SIGINT set the event it is given."""
+    """Runs `main` until it returns; SIGTERM, SIGINT and a lost terminal set the event it is given."""
 
     async def until_told() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        for number in (
+            signal.SIGUSR1,
+            signal.SIGUSR2,
+        ):  # would end the process; whoever rotates logs likes to send them
+            signal.signal(number, signal.SIG_IGN)
         await main(stop)
 
     with asyncio.Runner(loop_factory=_factory(loop)) as runner:

@@ -141,6 +141,11 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
     const why = `${sentence(central.last_error || "It does not answer")} The plant goes on${left ? `; results are kept here for another ${duration(left)}` : "; results are kept here"}.`;
     found.push({ tone: "warn", what: "The central server is out of reach", why });
   }
+  const trouble = live.one<Outbox>("outbox")?.trouble;
+  if (trouble) {
+    const why = `${sentence(trouble)} Results are kept in memory until the disk takes them; a restart now would lose them.`;
+    found.push({ tone: "bad", what: "Nothing can be saved", why });
+  }
   const dropped = live.one<Outbox>("outbox")?.dropped ?? 0;
   if (dropped) found.push({ tone: "bad", what: `${plural(dropped, "result")} lost`, why: "The queue for the central server was full." });
   if (gateway.clock === "unsynchronised") {

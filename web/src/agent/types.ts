@@ -65,6 +65,7 @@ export interface Outbox {
   oldest: string | null;
   capacity_left_s: number | null;
   dropped: number;
+  trouble: string;
 }
 
 export interface Central {
