@@ -118,6 +118,19 @@ def test_the_demo_killed_outright_takes_its_parts_with_it(tmp_path: Path) -> Non
         until("no part is left", lambda: not any(process.is_running() for process in family), 20)
 
 
+def test_the_demo_goes_on_without_its_central_server(tmp_path: Path) -> None:
+    with demo(tmp_path) as started:
+        at = started.running()
+        pid = re.search(r"central (\d+)", started.said)
+        assert pid, started.said
+        os.kill(int(pid[1]), signal.SIGTERM)
+        until("it says so", lambda: "central has ended" in started.said, 20)
+        until("the agent has noticed", lambda: not ask(f"{at['agent']}api/v1/status")["central"]["connected"], 20)
+        assert started.process.poll() is None
+        started.end(signal.SIGINT)
+        assert started.process.returncode == 0, started.said
+
+
 def test_without_mosquitto_the_embedded_broker_does(tmp_path: Path) -> None:
     nothing = tmp_path / "bin"
     nothing.mkdir()
