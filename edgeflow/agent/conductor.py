@@ -69,6 +69,7 @@ class Conductor:
         self.latest = Latest()
         self.outputs: Outputs | None = None
         self._clock, self._store = clock, store
+        self._epoch = clock.epoch
         self._note, self._submit, self._live, self._alive = note, submit, live, alive
         self._wake_at: int | None = None
         self._waking: asyncio.TimerHandle | None = None
@@ -188,6 +189,9 @@ class Conductor:
             self.stats.clock_steps += 1
             direction = "forward" if step > 0 else "back"
             log.warning("the system's clock was set", direction=direction, by=duration_text(abs(step)))
+        if self._clock.epoch != self._epoch:
+            self._epoch = self._clock.epoch
+            self.engine.set_back(self._clock.now_ns())
 
     async def commit(self, *, windows: bool = False) -> None:
         """Brings everything that changed to the disk in one transaction, then lets its calls go.

@@ -185,6 +185,20 @@ class Engine:
         if end is not None and end <= self.now:
             self.requests.ended(self.now)
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was ahead and has been set right: what was to happen so long from now still is.
+
+        Timers and leases were reckoned by the wrong clock, so they move with it.
+        """
+        step = now_ns - self.now
+        self.now = now_ns
+        due, self._due = self._due, []
+        for at, _, owner, key in due:
+            if self._awaited(at, 0, owner, key):
+                owner.timers[key].at = at + step
+                self.schedule(at + step, owner, key)
+        self.requests.shift(step)
+
     def next_due(self) -> int | None:
         """The UTC instant by which `advance` should be called next."""
         ends = self.requests.next_end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edgeflow.model import Request
 from edgeflow.outputs.arbitration import Decision, OutputPlan, decide
@@ -60,6 +61,13 @@ class Requests:
                 self._touched.add(output)
                 if owner.startswith("operator:"):
                     del self._held[output][owner]
+
+    def shift(self, step_ns: int) -> None:
+        """Moves every lease, because the clock they were reckoned by was set."""
+        for output, owner in list(self._leases):
+            request = self._held[output][owner]
+            if request.lease_end is not None:
+                self.put(replace(request, lease_end=request.lease_end + step_ns))
 
     def decisions(self, now_ns: int) -> list[Decision]:
         """The decisions that differ from what was decided before."""

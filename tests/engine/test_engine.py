@@ -217,6 +217,21 @@ def test_a_flows_request_whose_lease_has_ended_shows_stale() -> None:
     assert e.decisions()[0].levels == {"red": "on", "blue": "off"}
 
 
+def test_a_clock_that_was_ahead_and_is_set_right_moves_timers_and_leases_with_it() -> None:
+    year = 365 * 86_400 * 10**9
+    leased = plan("x: {kind: src, tag: d/x}\nl: {kind: light, output: lamp, lease: 50}", "x -> l", "leased")
+    e = engine(TIMED, leased)
+    e.block(x(1, year))
+    e.set_back(100)
+    e.block(x(1, 105))
+    assert e.next_due() == 110
+    e.advance(109)
+    assert log(e, "l") == []
+    e.advance(160)
+    assert [entry[:2] for entry in log(e, "l", "f")] == [["1", 115]]
+    assert e.decisions()[0].levels == {"red": "off", "blue": "flash"}
+
+
 def test_a_removed_flow_lets_go_of_its_outputs_and_states() -> None:
     e = engine(LIGHT)
     e.block(x(1, 100))
