@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,7 +15,6 @@ from edgeflow.agent.api import build
 from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config
 from edgeflow.agent.deployments import Deployments
-from edgeflow.agent.measures import AgentMeasures
 from edgeflow.agent.tasks import insistence, kept_up
 from edgeflow.agent.view import View
 from edgeflow.clock import SystemClock, utc_text
@@ -27,11 +27,14 @@ from edgeflow.services.services import Service, Services
 from edgeflow.store.documents import Documents
 from edgeflow.store.store import Store
 from edgeflow.sync.protocol import About, DesiredFlow, FlowReport
-from edgeflow.sync.uplink import Uplink
 from edgeflow.web.columns import TagColumns
 from edgeflow.web.guard import Guard, admin_token
 from edgeflow.web.live import Hub
 from edgeflow.web.server import serve
+
+if TYPE_CHECKING:
+    from edgeflow.agent.measures import AgentMeasures
+    from edgeflow.sync.uplink import Uplink
 
 log = structlog.get_logger()
 
@@ -96,6 +99,8 @@ class Agent:
         conductor.outputs = devices
         deployments = Deployments(config, engine, store, documents, clock)
         if config.root.central is not None:
+            from edgeflow.sync.uplink import Uplink  # noqa: PLC0415 - a gateway of its own starts without it
+
             uplink = Uplink(
                 config.root.central,
                 state=self._state,
@@ -106,7 +111,18 @@ class Agent:
                 apply=lambda wishes: self._apply(deployments, documents, wishes),
                 about=About(name=gateway.name, place=gateway.place, software=__version__, started=utc_text(started_ns)),
             )
-        measures = AgentMeasures(engine, conductor, devices, services, store, uplink, started_ns, clock)
+        measures: AgentMeasures | None = None
+
+        def render() -> bytes:
+            nonlocal measures
+            if measures is None:
+                from edgeflow.agent.measures import AgentMeasures  # noqa: PLC0415 - for the first who scrapes
+
+                measures = AgentMeasures(
+                    engine, conductor, devices, services, store, uplink, started_ns, clock, served.stats
+                )
+            return measures.render()
+
         view = View(
             config,
             engine,
@@ -118,12 +134,11 @@ class Agent:
             columns,
             clock,
             started_ns,
-            measures.render,
+            render,
         )
         hub = Hub(clock)
         app, feed = build(view, hub, Guard(config.root.http.hosts, token=token))
         async with serve(app, config.root.http.host, config.root.http.port) as served:
-            measures.server = served.stats
             await deployments.start()
             await conductor.resume()
             conductor.effects()

@@ -39,10 +39,11 @@ class AgentMeasures(Collector):
         uplink: Uplink | None,
         started_ns: int,
         clock: Clock,
+        server: ServerStats | None = None,
     ) -> None:
         self._engine, self._conductor, self._devices, self._services = engine, conductor, devices, services
         self._store, self._uplink, self._started_ns, self._clock = store, uplink, started_ns, clock
-        self.server: ServerStats | None = None
+        self._server = server
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
@@ -158,9 +159,9 @@ class AgentMeasures(Collector):
             yield _gauge("edgeflow_central_connected", "Whether central answers.", {(): float(uplink.connected)})
             yield _counter("edgeflow_central_sent", "Results sent to the central server.", {(): uplink.sent})
             yield _counter("edgeflow_central_retries", "Requests begun again.", {(): uplink.retries})
-        if self.server is not None:
-            yield _gauge("edgeflow_http_connections", "Open HTTP connections.", {(): self.server.open})
-            yield _counter("edgeflow_http_requests", "HTTP requests.", {(): self.server.requests})
+        if self._server is not None:
+            yield _gauge("edgeflow_http_connections", "Open HTTP connections.", {(): self._server.open})
+            yield _counter("edgeflow_http_requests", "HTTP requests.", {(): self._server.requests})
 
 
 _Labels = tuple[tuple[str, str], ...]

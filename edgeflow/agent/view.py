@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgeflow import __version__
 from edgeflow.agent import views
@@ -22,9 +22,11 @@ from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Record, Request, Scalar
 from edgeflow.outputs.arbitration import OFF, OPERATOR
 from edgeflow.store.store import Store
-from edgeflow.sync.uplink import Uplink
 from edgeflow.units import NS_PER_S
 from edgeflow.web.columns import TagColumns
+
+if TYPE_CHECKING:
+    from edgeflow.sync.uplink import Uplink
 
 WRITE_S = 5.0
 """How long a manual write may take until the device has it."""

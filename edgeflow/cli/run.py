@@ -42,7 +42,6 @@ def run(arguments: list[str]) -> None:
     config = agent_config.load(given.config, installed())
     from edgeflow.agent.agent import Agent  # noqa: PLC0415 - a bad configuration is told before the rest is loaded
 
-    gc.collect()
     gc.freeze()
     gc.enable()
 
