@@ -49,7 +49,7 @@ class Session:
     def stats(self) -> Stats:
         return self._wire.stats
 
-    async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:  # noqa: ARG002
+    async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:  # noqa: ARG002 - contract
         """Plans the reading of some points; nothing is sent."""
         return PointsReader(self._wire, device, points).read
 

@@ -36,7 +36,7 @@ class OpcUaSession:
         self._wire = wire
         self._types: dict[str, ua.VariantType | None] = {}
 
-    async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:  # noqa: ARG002
+    async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:  # noqa: ARG002 - contract
         """Plans Read services of as many nodes as the server takes, 1000 at most."""
         wire, kinds = self._wire, [point.type for point in points]
         nodes, unknown = resolved(wire, points)
@@ -69,7 +69,7 @@ class OpcUaSession:
         nodes, unknown = resolved(self._wire, points)
         await Watch(self._wire, device, [point.type for point in points], nodes, unknown, push).run()
 
-    async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:  # noqa: ARG002
+    async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:  # noqa: ARG002 - contract
         """Writes in order, each value in its node's own type; nothing is sent where one of them does not fit."""
         wire = self._wire
         nodes, unknown = resolved(wire, points)

@@ -73,8 +73,8 @@ def version() -> None:
 @app.command()
 def validate(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Check a configuration and every flow in it, without touching a device. Exit 78 when something is wrong."""
-    from edgeflow.agent import config as agent_config  # noqa: PLC0415 - only this verb needs it
-    from edgeflow.node import installed  # noqa: PLC0415
+    from edgeflow.agent import config as agent_config
+    from edgeflow.node import installed
 
     found = agent_config.load(config, installed())
     plant = found.plant
@@ -91,8 +91,8 @@ def golden(
     ] = None,
 ) -> None:
     """Run the golden cases of flows: recorded input in, expected results compared."""
-    from edgeflow.flow.library import shipped  # noqa: PLC0415
-    from edgeflow.testing.golden import run_cases  # noqa: PLC0415
+    from edgeflow.flow.library import shipped
+    from edgeflow.testing.golden import run_cases
 
     results = run_cases(paths or [shipped("flows")])
     for result in results:
@@ -178,7 +178,7 @@ def sim_plant(
 ) -> None:
     """Run a simulated plant: press, filler, meter, oven and stack light over real protocols, with the truth beside."""
     given = dict(locals())  # a copy: what is imported below is none of it
-    from edgeflow.plant.plant import Settings, run  # noqa: PLC0415
+    from edgeflow.plant.plant import Settings, run
 
     set_up_logs()
     asyncio.run(run(Settings.model_validate(given)))
@@ -190,7 +190,7 @@ def demo(
     speed: Annotated[float, typer.Option(help="How many times faster than in life everything goes.")] = 1.0,
 ) -> None:
     """Run everything on this machine: simulated plant, agent and central server. Ctrl-C ends it."""
-    from edgeflow.cli.demo import Demo  # noqa: PLC0415
+    from edgeflow.cli.demo import Demo
 
     Demo(folder, speed).run()
 
@@ -206,7 +206,7 @@ def central_run(
     loop: LoopOption = "uvloop",
 ) -> None:
     """Run the central server."""
-    from edgeflow.central.server import started  # noqa: PLC0415
+    from edgeflow.central.server import started
 
     settings = _central_settings(
         state=state_dir(state), host=host, port=port, hosts=tuple(name or ()), certificate=certificate, key=key
@@ -229,7 +229,7 @@ def central_token(
     gateway: Annotated[str, typer.Argument(help="The gateway's name.")], state: StateOption = None
 ) -> None:
     """Make a one-time token with which a gateway enrols, and print it."""
-    from edgeflow.central.server import token_for  # noqa: PLC0415
+    from edgeflow.central.server import token_for
 
     made = asyncio.run(token_for(_central_settings(state=state_dir(state)), gateway))
     print(made.token)
@@ -237,7 +237,7 @@ def central_token(
 
 
 def _central_settings(**given: Any) -> Any:
-    from edgeflow.central.settings import Settings  # noqa: PLC0415
+    from edgeflow.central.settings import Settings
 
     try:
         return Settings.model_validate(given)
@@ -261,7 +261,7 @@ def flow_push(
     ca: Annotated[Path | None, typer.Option(help="Certificate (PEM) that signed the server's.")] = None,
 ) -> None:
     """Push a flow to a gateway and wait for what becomes of it there."""
-    from edgeflow.sync.push import push  # noqa: PLC0415
+    from edgeflow.sync.push import push
 
     token = api.token_in(token_file.parent if token_file else state_dir(None), token_file.name if token_file else None)
     outcome = asyncio.run(push(server, token, gateway, path, instance=instance, wait_s=wait, ca=ca))

@@ -16,7 +16,7 @@ def _load_lean() -> None:
     trusted = os.environ.get("SSL_CERT_FILE")
     os.environ["SSL_CERT_FILE"] = os.devnull  # aiohttp would load all certificates; whoever needs them does so itself
     try:
-        import aiohttp  # noqa: F401, PLC0415
+        import aiohttp  # noqa: F401, PLC0415 - loaded here for the line above
     finally:
         if trusted is None:
             del os.environ["SSL_CERT_FILE"]
@@ -29,8 +29,8 @@ def run(arguments: list[str]) -> None:
     gc.disable()  # nothing that is loaded at the start becomes garbage
     _load_lean()
     from edgeflow.agent import config as agent_config  # noqa: PLC0415 - after the line above
-    from edgeflow.cli.process import serve, set_up_logs, state_dir  # noqa: PLC0415
-    from edgeflow.node import installed  # noqa: PLC0415
+    from edgeflow.cli.process import serve, set_up_logs, state_dir  # noqa: PLC0415 - as above
+    from edgeflow.node import installed  # noqa: PLC0415 - as above
 
     parser = argparse.ArgumentParser(prog="edgeflow run", description="Run the gateway agent.")
     parser.add_argument("config", nargs="?", default="/etc/edgeflow/gateway.yaml", type=Path, help="configuration file")

@@ -242,7 +242,7 @@ class OutputWriter:
         try:
             if not isinstance(session, Writes):
                 due = choose(time())
-                raise Rejected(f"the driver {self.plan.driver.name} cannot write")  # noqa: TRY301
+                raise Rejected(f"the driver {self.plan.driver.name} cannot write")  # noqa: TRY301 - told below
             await connection.ask(self, write, self._timeout_s, write=True)
         except Rejected as error:
             self.stats.rejected += 1

@@ -53,7 +53,7 @@ class ModbusDevice:
         """Closes every connection and frees the port."""
         if self._server:
             self._server.pause(hung=False)
-            await self._server.shutdown()  # type: ignore[no-untyped-call]
+            await self._server.shutdown()  # type: ignore[no-untyped-call] # untyped
             self._server = None
 
     async def begin(self, fault: Fault) -> None:
@@ -102,7 +102,7 @@ class _Server(ModbusTcpServer):
             _pause(connection.transport, hung=hung)
 
     def callback_new_connection(self) -> ServerRequestHandler:
-        return _Connection(self, self.trace_packet, self.trace_pdu, self.trace_connect)  # type: ignore[no-untyped-call]
+        return _Connection(self, self.trace_packet, self.trace_pdu, self.trace_connect)  # type: ignore[no-untyped-call] # untyped
 
     def _packet(self, sending: bool, data: bytes) -> bytes:
         return garbled(self._chance, data) if sending and self.garbling else data
@@ -121,7 +121,7 @@ class _Connection(ServerRequestHandler):
         asked = self.last_pdu
         if isinstance(pdu, WriteSingleRegisterResponse) and isinstance(asked, WriteSingleRegisterRequest):
             pdu.registers = asked.registers
-        super().server_send(pdu, addr)  # type: ignore[no-untyped-call]
+        super().server_send(pdu, addr)  # type: ignore[no-untyped-call] # untyped
 
 
 def _pause(transport: asyncio.BaseTransport | None, *, hung: bool) -> None:

@@ -138,7 +138,7 @@ class MeterUnit:
             values.update({first + 2 * i: value for i, value in enumerate(phases)})
         return values
 
-    def write(self, table: Table, address: int, values: Sequence[int]) -> None:  # noqa: ARG002
+    def write(self, table: Table, address: int, values: Sequence[int]) -> None:  # noqa: ARG002 - read only
         raise Rejected("the meter has nothing to write")
 
     def power(self, on: bool) -> None:

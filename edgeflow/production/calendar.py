@@ -251,7 +251,7 @@ class Calendar:
     def _instant(self, day: date, minute: int) -> int:
         """UTC of a local wall time, given as minutes since the midnight that begins `day`."""
         days, rest = divmod(minute, _DAY_MIN)
-        naive = datetime(day.year, day.month, day.day) + timedelta(days=days, minutes=rest)  # noqa: DTZ001
+        naive = datetime(day.year, day.month, day.day) + timedelta(days=days, minutes=rest)  # noqa: DTZ001 - wall
         first, second = (_seconds(naive.replace(tzinfo=self._zone, fold=fold)) for fold in (0, 1))
         if second >= first:
             return first * NS_PER_S

@@ -191,7 +191,7 @@ class _Session:
             self.reason = reason
             self.lost.set_result(None)
 
-    async def prepare(self, device: FakeDevice, points: Sequence[FakePoint], deadline: float) -> Reader:  # noqa: ARG002
+    async def prepare(self, device: FakeDevice, points: Sequence[FakePoint], deadline: float) -> Reader:  # noqa: ARG002 - contract
         wire, addresses = self._wire, [point.address for point in points]
 
         async def read(deadline: float) -> Column:
