@@ -8,13 +8,14 @@ Rules every session keeps:
 
 - A call ends by its `deadline` (event-loop time, seconds) with an answer or with `LinkDown`; nothing
   cancels a request in flight. After `LinkDown` the session is never used again.
-- `LinkDown` speaks of the link. A point that the device refuses is a fault in the column.
+- `LinkDown` speaks of the link, `Silent` of one device behind a link that goes on serving the others.
+  A point that the device refuses is a fault in the column.
 - A late answer never becomes the value of a later request.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -27,6 +28,7 @@ from edgeflow.model import Quality, Scalar, ValueType
 L = TypeVar("L", bound=BaseModel)
 D = TypeVar("D", bound=BaseModel)
 P = TypeVar("P", bound=BaseModel)
+Q = TypeVar("Q", bound=BaseModel)
 AnyDevice = TypeVar("AnyDevice", bound=BaseModel, contravariant=True)
 AnyPoint = TypeVar("AnyPoint", bound=BaseModel, contravariant=True)
 
@@ -38,12 +40,41 @@ class Column:
     `points` names the indices it covers, None for all of them. A push with no points says only that
     the source lives and its earlier values still hold. `source_ns` is the device's own UTC time, 0
     where it gives none. `faults`: index into `values` -> (quality, reason); a BAD value is None.
+    `late`: read from the source's own history after an outage, in the order of its times, before the
+    first live column.
     """
 
     values: Sequence[Scalar]
     source_ns: int = 0
     faults: dict[int, tuple[Quality, str]] | None = None
     points: tuple[int, ...] | None = None
+    late: bool = False
+
+
+class Home:
+    """A driver's own small, durable things by name: certificates, what was learned of a device.
+
+    All links of a driver share one. Names are paths of lower-case words and digits (`trusted/ab12.der`).
+    `put` returns at once; the shell keeps what was put. By itself a Home lasts as long as it is held.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, bytes] = {}
+
+    def get(self, name: str) -> bytes | None:
+        """What was put last under the name; None where there is nothing."""
+        return self._held.get(name)
+
+    def put(self, name: str, content: bytes | None) -> None:
+        """Keeps the content in place of what was there; None removes it."""
+        if content is None:
+            self._held.pop(name, None)
+        else:
+            self._held[name] = content
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names that begin so, in order."""
+        return sorted(name for name in self._held if name.startswith(prefix))
 
 
 Reader = Callable[[float], Awaitable[Column]]
@@ -68,6 +99,13 @@ class Found:
 
 class Session(Protocol):
     """An open link. What else it can do is told by which of the protocols below it satisfies."""
+
+
+@runtime_checkable
+class WritesApart(Protocol):
+    """A session whose writes do not wait for its reads, as on a connection of their own."""
+
+    writes_apart: bool
 
 
 @runtime_checkable
@@ -101,11 +139,57 @@ class Browses(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a tool is: `done` of `total` (0: nobody knows), and what it does just now."""
+
+    done: int
+    total: int
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of what a tool found; rows with the same keys make one table.
+
+    `point`: what was found as the keys of a point, ready to be written into a configuration.
+    """
+
+    cells: Mapping[str, Scalar]
+    point: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A plain sentence for the person: a summary, or what to do next."""
+
+    text: str
+
+
+Finding = Progress | Row | Note
+
+
+@dataclass(frozen=True, slots=True)
+class Tool(Generic[L, Q]):
+    """Something a person does with a link while a machine is connected: scan, identify, approve, call.
+
+    `options` are what it can be told; its fields become the options of the command line and the body of
+    the API. `run` opens what sessions it needs, ends every one, and raises LinkDown or Rejected where it
+    cannot go on. `changes`: it may change something in the device.
+    """
+
+    name: str
+    about: str
+    options: type[Q]
+    run: Callable[[L, Home, Q], AsyncIterator[Finding]]
+    changes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Driver(Generic[L, D, P]):
     """One protocol.
 
     `link`, `device` and `point` are the models of a connection, of what is behind it, and of one
-    address; their fields are what a user writes. `serial` true means one request at a time per
+    address; their fields are what a user writes. `open` is given the deadline and the driver's home. `serial` true means one request at a time per
     link, so the shell's arbiter orders them. `value_type` tells the type a point yields.
     """
 
@@ -114,11 +198,12 @@ class Driver(Generic[L, D, P]):
     link: type[L]
     device: type[D]
     point: type[P]
-    open: Callable[[L, float], AbstractAsyncContextManager[Any]]
+    open: Callable[[L, float, Home], AbstractAsyncContextManager[Any]]
     value_type: Callable[[P], ValueType]
     serial: bool = True
     pushes: bool = False
     writable: Callable[[P], bool] = lambda point: True
+    tools: tuple[Tool[Any, Any], ...] = ()
 
 
 GROUP = "edgeflow.drivers"

@@ -46,3 +46,7 @@ class LinkDown(EdgeFlowError):
 
 class Rejected(EdgeFlowError):
     """The other side, or a rule of ours, said no; asking again in the same way is no use."""
+
+
+class Silent(Rejected):
+    """One device behind a link did not answer in time; the link itself serves the others."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from edgeflow.driver import Reader
+from edgeflow.driver import Home, Reader
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
 from edgeflow_modbus.codec import Layout, boolean, encode, keep_mask, layout
@@ -29,7 +29,7 @@ from edgeflow_modbus.tcp import Stats, TcpWire, Wire
 
 
 @asynccontextmanager
-async def open_link(link: Link, deadline: float) -> AsyncIterator[Session]:
+async def open_link(link: Link, deadline: float, home: Home) -> AsyncIterator[Session]:
     """Connects by the deadline (loop time, seconds) and closes on leaving; raises LinkDown."""
     wire = await TcpWire.connect(link.host, link.port, deadline)
     try:

@@ -15,7 +15,7 @@ import aiomqtt
 from aiomqtt import Message, MqttError
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgeflow.driver import Push
+from edgeflow.driver import Home, Push
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Scalar
 from edgeflow.units import NS_PER_S
@@ -40,7 +40,7 @@ if _library_log.level == logging.NOTSET:
 
 
 @asynccontextmanager
-async def open_session(link: Link, deadline: float) -> AsyncIterator[MqttSession]:
+async def open_session(link: Link, deadline: float, home: Home) -> AsyncIterator[MqttSession]:
     """Connects by the deadline; raises LinkDown. Leaving closes within about a second, hung broker or not."""
     feeds: list[Feed] = []
     remaining_s = max(0.1, deadline - asyncio.get_running_loop().time())

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
-from edgeflow.driver import Column, Found, Push, Reader
+from edgeflow.driver import Column, Found, Home, Push, Reader
 from edgeflow.errors import Rejected
 from edgeflow.model import BAD, Quality, Scalar
 from edgeflow_opcua.browse import browse
@@ -19,7 +19,7 @@ from edgeflow_opcua.wire import Wire, read_request
 
 
 @asynccontextmanager
-async def open_session(link: Link, deadline: float) -> AsyncIterator[OpcUaSession]:
+async def open_session(link: Link, deadline: float, home: Home) -> AsyncIterator[OpcUaSession]:
     """Connects by the deadline; raises LinkDown. Leaving closes within about a second, hung server or not."""
     wire = Wire(link.url)
     try:

@@ -25,6 +25,7 @@ from edgeflow.notify import notify
 from edgeflow.services.http import HttpService
 from edgeflow.services.services import Service, Services
 from edgeflow.store.documents import Documents
+from edgeflow.store.homes import Homes
 from edgeflow.store.store import Store
 from edgeflow.sync.protocol import About, DesiredFlow, FlowReport
 from edgeflow.web.columns import TagColumns
@@ -95,7 +96,8 @@ class Agent:
             alive=lambda: notify("WATCHDOG=1"),
         )
         services = Services(self._services(), conductor.answer, clock)
-        devices = Devices(config.plant, config.outputs, conductor.block, clock)
+        homes = Homes(self._state / "drivers")
+        devices = Devices(config.plant, config.outputs, conductor.block, clock, homes.of)
         conductor.outputs = devices
         deployments = Deployments(config, engine, store, documents, clock)
         if config.root.central is not None:
@@ -149,6 +151,7 @@ class Agent:
                 parts = [
                     group.create_task(devices.run(), name="devices"),
                     group.create_task(kept_up("services", services.run), name="services"),
+                    group.create_task(kept_up("homes of the drivers", homes.run), name="homes"),
                     group.create_task(kept_up("live feed", feed.run), name="live feed"),
                     group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
                 ]
@@ -165,6 +168,7 @@ class Agent:
                     part.cancel()
                 with insistence(STUBBORN_S, spare=commits):
                     await asyncio.wait(parts)
+                await asyncio.to_thread(homes.flush)
                 ended.set()  # nothing comes in any more: the last commit has everything
         log.info("stopped")
 

@@ -114,6 +114,7 @@ class TagOptions(Strict):
     )
     map: str | None = Field(default=None, description="The name of its value map, as packml. The value stays a number.")
     counter: CounterOptions | None = Field(default=None, description="Says that the tag is a counter, and which.")
+    every: Every | None = Field(default=None, description="How often it is read; default: as its device.")
     silence: Duration | None = Field(
         default=None, description="A pushed tag without news for this long is BAD. Default: the device's silence."
     )
@@ -283,7 +284,11 @@ class _Reading:
             tags,
             model.every,
             model.timeout,
-            _silence(model.silence, model.every, model.timeout),
+            _silence(
+                model.silence,
+                min((tag.every_ns or model.every for tag in tags if tag.read), default=model.every),
+                model.timeout,
+            ),
             tuple(on_connect),
             model.about,
         )
@@ -315,6 +320,7 @@ class _Reading:
             model.map,
             counter,
             model.read,
+            model.every,
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from edgeflow.devices.arbiter import Arbiter
+from edgeflow.driver import WritesApart
 from edgeflow.errors import LinkDown, Rejected
 
 T = TypeVar("T")
@@ -50,7 +51,8 @@ class Connection:
         self.crash: BaseException | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost, self._broken = lost, broken
-        self._arbiter = Arbiter() if serial else None
+        self._reads = Arbiter() if serial else None
+        self._writes = Arbiter() if serial and _writes_apart(session) else self._reads
         self._time = asyncio.get_running_loop().time
         self._calls: dict[object, float] = {}
         self._tasks: dict[asyncio.Task[None], object] = {}
@@ -69,7 +71,7 @@ class Connection:
         Where it is not `patient`, waiting for the turn counts. Raises LinkDown, also for whatever a driver
         raises against its contract, and Rejected.
         """
-        arbiter = self._arbiter
+        arbiter = self._writes if write else self._reads
         if arbiter is not None:
             if arbiter.busy:
                 self.stats.waited += 1
@@ -170,6 +172,10 @@ class Connection:
             wait_s = max(self._calls.values(), default=0.0) + GRACE_S - self._time()
             await asyncio.wait(in_flight, timeout=max(0.0, wait_s))
             self.stats.abandoned += await ended(in_flight, 1.0)
+
+
+def _writes_apart(session: object) -> bool:
+    return isinstance(session, WritesApart) and session.writes_apart
 
 
 async def ended(tasks: set[asyncio.Task[Any]], patience_s: float) -> int:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
 from edgeflow.clock import Clock
+from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import Connection, ended
 from edgeflow.devices.intake import DeviceStatus, Intake
-from edgeflow.devices.link import STRIKES, Backoff
+from edgeflow.devices.link import STRIKES
+from edgeflow.devices.patience import Patience
 from edgeflow.devices.plan import DevicePlan
 from edgeflow.driver import Column, Reader, Reads, Watches, Writes
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Block, Scalar
 from edgeflow.units import NS_PER_S, duration_text
 
+T = TypeVar("T")
+
+GOLDEN = 0.6180339887498949
+"""Its multiples spread any number of polls evenly over a period."""
 _WAITING_PUSHES = 1000
 _UNSUBSCRIBE_S = 2.0
 
@@ -35,6 +42,16 @@ class Writer(Protocol):
 
     def alive(self, now_s: float) -> bool:
         """Whether the engine is alive. Without it no request of ours may feed the device's watchdog."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Group:
+    """Tags of a device that are read together; `indices` None: all there are. `phase`: 0..1 of the period."""
+
+    every_s: float
+    phase: float
+    points: Sequence[BaseModel]
+    indices: tuple[int, ...] | None = None
 
 
 class Device:
@@ -61,6 +78,7 @@ class Device:
         self._clock, self._link_proved = clock, proved
         self._phase, self._shared, self._backoff = phase, shared, Backoff()
         self._points = tuple(tag.point for tag in self.intake.tags)
+        self._patience: Patience | None = None
         self._timeout_s = plan.timeout_ns / NS_PER_S
         self._heard_s: float | None = None  # loop time of the last answer or push in this session
         self._cadence = {i: tag.silence_ns for i, tag in enumerate(self.intake.tags) if tag.silence_ns}
@@ -77,6 +95,22 @@ class Device:
     def status(self) -> DeviceStatus:
         return self.intake.status()
 
+    async def ask(
+        self, connection: Connection, who: object, request: Callable[[float], Awaitable[T]], *, write: bool = False
+    ) -> T:
+        """Asks this device when it is its turn; a silent one on a shared link is asked seldom, and not for long."""
+        if not self._shared:
+            return await connection.ask(who, request, self._timeout_s, write=write)
+        if self._patience is None:
+            self._patience = Patience(self._timeout_s)
+        patience = self._patience
+        await patience.turn()
+        try:
+            return await connection.ask(who, patience.timed(request), patience.allowed_s, write=write)
+        except Silent:
+            patience.silent()
+            raise
+
     async def serve(self, connection: Connection) -> None:
         """Programs the device, then polls or watches it until the session is lost."""
         self.intake.begin()
@@ -92,7 +126,8 @@ class Device:
         if self.plan.driver.pushes and isinstance(session, Watches):
             await self._watch(connection, session)
         elif isinstance(session, Reads):
-            await self._poll(connection, session)
+            for group in self._groups():
+                connection.spawn(self, group, self._poll(connection, session, group))
         else:
             self.intake.trouble(f"the driver {self.plan.driver.name} can neither read nor watch")
 
@@ -153,39 +188,60 @@ class Device:
         if not isinstance(session, Writes):
             raise Rejected(f"the driver {self.plan.driver.name} cannot write")
         write = partial(session.write, self.plan.config, (point,), (value,))
-        await connection.ask(self, write, self._timeout_s, write=True)
+        await self.ask(connection, self, write, write=True)
 
-    async def _prepare(self, connection: Connection, session: Reads[Any, Any]) -> Reader:
-        prepare = partial(session.prepare, self.plan.config, self._points)
+    def _groups(self) -> list[_Group]:
+        """The tags by how often they are read."""
+        device_ns, found = self.plan.every_ns, dict[int, list[int]]()
+        for i, tag in enumerate(self.intake.tags):
+            found.setdefault(tag.every_ns or device_ns, []).append(i)
+        if len(found) == 1:
+            return [_Group(next(iter(found)) / NS_PER_S, self._phase, self._points)]
+        return [
+            _Group(every_ns / NS_PER_S, (self._phase + n * GOLDEN) % 1, [self._points[i] for i in those], tuple(those))
+            for n, (every_ns, those) in enumerate(found.items())
+        ]
+
+    async def _prepare(self, connection: Connection, session: Reads[Any, Any], group: _Group) -> Reader:
+        prepare = partial(session.prepare, self.plan.config, group.points)
         while True:
             try:
-                return await connection.ask(self, prepare, self._timeout_s)
+                return await self.ask(connection, group, prepare)
             except Rejected as error:
-                self.intake.trouble(str(error))
+                self._failed(group, error)
                 await asyncio.sleep(self._backoff.next())
 
-    async def _poll(self, connection: Connection, session: Reads[Any, Any]) -> None:
+    def _failed(self, group: _Group, error: Rejected) -> None:
+        """A read came to nothing: the device is silent, or it refused what this group asked for."""
+        if group.indices is None or isinstance(error, Silent):
+            self.intake.trouble(str(error))
+        else:
+            self.intake.quiet(group.indices, str(error))
+
+    async def _poll(self, connection: Connection, session: Reads[Any, Any], group: _Group) -> None:
         """Reads at base + n * every, however long a read takes; what would come too late is left out and counted.
 
         A poll that is late by less than half a period is made at once; the schedule stays as it is.
         """
-        read = await self._prepare(connection, session)
+        read = await self._prepare(connection, session, group)
         loop, stats, intake, now_ns = asyncio.get_running_loop(), self.stats, self.intake, self._clock.now_ns
-        every_s = self.plan.every_ns / NS_PER_S
-        base_s = self._phase * every_s
+        every_s, indices = group.every_s, group.indices
+        base_s = group.phase * every_s
         slot = (loop.time() - base_s) // every_s
         while True:
             if self.writer is None or self.writer.alive(loop.time()):
                 stats.polls += 1
                 try:
-                    column = await connection.ask(self, read, self._timeout_s)
+                    column = await self.ask(connection, group, read)
                 except Rejected as error:
                     stats.failed += 1
-                    intake.trouble(str(error))
+                    self._failed(group, error)
                 except LinkDown:
                     stats.failed += 1
                     raise
                 else:
+                    if indices is not None:
+                        column.points = indices
                     intake.take(column, now_ns())
             self._heard_s = now_s = loop.time()
             slot += 1

@@ -10,20 +10,19 @@ from typing import TypeVar
 
 from edgeflow.clock import Clock
 from edgeflow.devices.connection import Connection
-from edgeflow.devices.device import Device
+from edgeflow.devices.device import GOLDEN, Device
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.link import TICK_S, Link, LinkStatus
 from edgeflow.devices.output import ElementState, Output, OutputStats, OutputStatus, OutputWriter
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
-from edgeflow.driver import Reads, Writes
+from edgeflow.driver import Home, Reads, Writes
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, GOOD, Block, Sample, Scalar
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.units import NS_PER_S
 
 T = TypeVar("T")
-_GOLDEN = 0.6180339887498949  # its multiples spread any number of devices evenly over a period
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,8 @@ class Status:
 class Devices:
     """Runs the links of a plant. `deliver` gets every block, in order; it is quick and does not raise.
 
+    `home` gives each driver, by its name, what it kept.
+
     Whatever `deliver` raises all the same ends `run`: it is a bug above the devices.
     """
 
@@ -47,6 +48,7 @@ class Devices:
         outputs: Mapping[str, OutputBinding],
         deliver: Callable[[Block], None],
         clock: Clock,
+        home: Callable[[str], Home],
     ) -> None:
         self._plant, self._clock, self._leaving = plant, clock, False
         self._links: dict[str, Link] = {}
@@ -57,7 +59,7 @@ class Devices:
             behind.setdefault(device.link, []).append(device)
         for link in plant.links.values():
             clients: list[Device] = []
-            self._links[link.name] = Link(link, clients, clock)
+            self._links[link.name] = Link(link, clients, clock, home(link.driver.name))
             for device in behind.get(link.name, []):
                 shared = len(behind[link.name]) > 1
                 clients.append(self._device(device, deliver, self._links[link.name], shared))
@@ -65,7 +67,7 @@ class Devices:
         self._driven = {e.plan.tag.name: output for output in self._outputs.values() for e in output.elements.values()}
 
     def _device(self, plan: DevicePlan, deliver: Callable[[Block], None], link: Link, shared: bool) -> Device:
-        phase = len(self._devices) * _GOLDEN % 1
+        phase = len(self._devices) * GOLDEN % 1
         device = Device(plan, self._clock, deliver, link.proved, phase=phase, shared=shared)
         self._devices[plan.name] = device
         return device
@@ -86,7 +88,9 @@ class Devices:
     def _writer(self, name: str) -> OutputWriter:
         if name not in self._writers:
             device = self._devices[name]
-            device.writer = self._writers[name] = OutputWriter(device.plan, self._clock, device.intake.wrote)
+            device.writer = self._writers[name] = OutputWriter(
+                device.plan, self._clock, device.ask, device.intake.wrote
+            )
         return self._writers[name]
 
     # --- running --------------------------------------------------------------------------------------

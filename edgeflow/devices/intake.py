@@ -88,7 +88,8 @@ class Intake:
         self._told = False  # whether the tags have been told that the device is lost
         self._back_ns = 0  # when it came back last
         self._logged = False
-        self._keeps = plan.driver.pushes
+        # Where one column is not all there is, the device is judged by all that is known of it.
+        self._keeps = plan.driver.pushes or len({tag.every_ns for tag in self.tags}) > 1
         self._values: list[Scalar] = []
         self._faults: Faults = {}
         self._forget()
@@ -133,6 +134,9 @@ class Intake:
             values, faults = part.scaled(column)
         except ValueError as error:
             self.trouble(str(error))
+            return
+        if column.late:  # history fills a gap and says nothing of what holds now
+            self._deliver(Block(self.plan.name, part.tags, values, column.source_ns, read_ns, faults, late=True))
             return
         self.stats.values += len(values)
         if self.gap:

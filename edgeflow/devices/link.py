@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -11,36 +10,19 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from edgeflow.clock import Clock
+from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended
 from edgeflow.devices.plan import LinkPlan
+from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.units import NS_PER_S, duration_text
 
 log = structlog.get_logger(__name__)
 
-_FIRST_S, _LONGEST_S = 0.5, 5.0
 _CLOSE_S = 2.0
 TICK_S = 0.5
 STRIKES = 2
 """So many times a device has to lose the link, without an answer of its own, to be blamed alone."""
-
-
-class Backoff:
-    """Waiting times between attempts: 0.5 s, doubled up to 5 s, each shortened by up to a fifth at random."""
-
-    __slots__ = ("_next_s",)
-
-    def __init__(self) -> None:
-        self._next_s = _FIRST_S
-
-    def next(self) -> float:
-        """Seconds to wait now."""
-        delay, self._next_s = self._next_s, min(2 * self._next_s, _LONGEST_S)
-        return delay * random.uniform(0.8, 1.0)  # noqa: S311  # jitter, no secret
-
-    def reset(self) -> None:
-        """After a success: the next failure begins anew."""
-        self._next_s = _FIRST_S
 
 
 class Client(Protocol):
@@ -80,8 +62,9 @@ class LinkStatus:
 class Link:
     """One connection, shared by its devices."""
 
-    def __init__(self, plan: LinkPlan, clients: Sequence[Client], clock: Clock) -> None:
+    def __init__(self, plan: LinkPlan, clients: Sequence[Client], clock: Clock, home: Home) -> None:
         self.plan, self.stats = plan, LinkStats()
+        self._home = home
         self.connection: Connection | None = None
         self.reason = "not yet connected"
         self._clients, self._clock = clients, clock
@@ -144,7 +127,7 @@ class Link:
         """Opens and closes the session, both in this one task; returns why it could not be opened."""
         deadline = asyncio.get_running_loop().time() + self.plan.open_ns / NS_PER_S
         try:
-            async with self.plan.driver.open(self.plan.config, deadline) as session:
+            async with self.plan.driver.open(self.plan.config, deadline, self._home) as session:
                 opened.set_result(session)
                 await closing.wait()
         except (LinkDown, Rejected) as error:

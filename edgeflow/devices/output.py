@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import structlog
 
@@ -21,7 +21,19 @@ from edgeflow.model import Scalar
 from edgeflow.outputs.arbitration import OFF, Decision
 from edgeflow.units import NS_PER_S
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
+
+
+class Ask(Protocol):
+    """How a device is asked; as `Device.ask`."""
+
+    async def __call__(
+        self, connection: Connection, who: object, request: Callable[[float], Awaitable[T]], *, write: bool = False
+    ) -> T:
+        """Makes one request when it is its turn."""
+
 
 Shown = Literal["unknown", "ok", "failed"]
 ALIVE_S = 5.0
@@ -148,14 +160,14 @@ class ElementState:
 class OutputWriter:
     """Writes the elements on one device, all that is due in one request; writes go before reads."""
 
-    def __init__(self, plan: DevicePlan, clock: Clock, wrote: Callable[[], None]) -> None:
+    def __init__(self, plan: DevicePlan, clock: Clock, ask: Ask, wrote: Callable[[], None]) -> None:
         self.plan, self.stats = plan, OutputStats()
+        self._ask = ask
         self.elements: list[ElementState] = []
         self.leaving = False
         self.connected = False
         self.settled = asyncio.Event()
         self._clock, self._wrote = clock, wrote
-        self._timeout_s = plan.timeout_ns / NS_PER_S
         self._news = asyncio.Event()
         self._beat_s: float | None = None
 
@@ -243,7 +255,7 @@ class OutputWriter:
             if not isinstance(session, Writes):
                 due = choose(time())
                 raise Rejected(f"the driver {self.plan.driver.name} cannot write")  # noqa: TRY301 - told below
-            await connection.ask(self, write, self._timeout_s, write=True)
+            await self._ask(connection, self, write, write=True)
         except Rejected as error:
             self.stats.rejected += 1
             if len(due) > 1 and isinstance(session, Writes):
@@ -261,11 +273,11 @@ class OutputWriter:
 
     async def _prepare(self, connection: Connection, session: Reads[Any, Any]) -> Reader:
         points = [element.back.point for element in self.elements if element.back]
-        return await connection.ask(self, partial(session.prepare, self.plan.config, points), self._timeout_s)
+        return await self._ask(connection, self, partial(session.prepare, self.plan.config, points))
 
     async def _check(self, connection: Connection, read: Reader, checks: Iterable[ElementState]) -> None:
         """Reads back and compares; what differs is looked at again before it counts as failed."""
-        column = await connection.ask(self, read, self._timeout_s)
+        column = await self._ask(connection, self, read)
         now_s = asyncio.get_running_loop().time()
         faults, backs = column.faults or {}, [element for element in self.elements if element.back]
         for element in checks:

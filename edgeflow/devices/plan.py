@@ -26,7 +26,8 @@ class TagPlan:
     """A tag and how it is had: value = raw * `scale` + `offset`; outside `low`..`high` it is BAD.
 
     `raw` is the type that the driver yields and takes. `silence_ns`: a pushed tag older than this is
-    BAD. `map` and `counter` are only knowledge for flows; they do not change the value.
+    BAD. `every_ns`: how often it is read, None for as often as its device. `map` and `counter` are only
+    knowledge for flows; they do not change the value.
     """
 
     tag: Tag
@@ -40,6 +41,7 @@ class TagPlan:
     map: str | None = None
     counter: Counter | None = None
     read: bool = True
+    every_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,10 +95,11 @@ class Engine:
     def _feed(self, feed: Feed, block: Block) -> None:
         flow, at, values = feed.flow, block.source_ns, block.values
         begun = flow.begin()
-        flow.last_at = at
+        if not block.late:
+            flow.last_at = at
         try:
             faults = block.faults
-            for step, port, i in feed.values:
+            for step, port, i in () if block.late else feed.values:
                 quality = faults[i][0] if faults and i in faults else GOOD
                 step.take(Message(values[i], quality, at), port)
             if feed.blocks:

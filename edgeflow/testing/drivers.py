@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from edgeflow.driver import Browses, Column, Driver, Reads, Watches, Writes
+from edgeflow.driver import Browses, Column, Driver, Home, Reads, Watches, Writes
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Quality, Scalar, ValueType
 from edgeflow.testing.relay import Relay, until
@@ -182,7 +182,7 @@ async def a_hung_server_ends_the_read_by_its_deadline(subject: Subject) -> None:
 
 async def a_server_that_hangs_at_the_start_ends_by_the_deadline(subject: Subject) -> None:
     async def open_and_read() -> None:
-        async with subject.driver.open(rig.link, _soon(_SHORT_S)) as session:
+        async with subject.driver.open(rig.link, _soon(_SHORT_S), Home()) as session:
             reader = await session.prepare(rig.device, [rig.known[0][0]], _soon(_SHORT_S))
             await reader(_soon(_SHORT_S))
 
@@ -380,7 +380,7 @@ def _soon(seconds: float) -> float:
 async def _session(subject: Subject, rig: Rig) -> AsyncIterator[Any]:
     """An open session, whose closing must end in time whatever the server does."""
     async with AsyncExitStack() as stack:
-        yield await stack.enter_async_context(subject.driver.open(rig.link, _soon(rig.patience_s)))
+        yield await stack.enter_async_context(subject.driver.open(rig.link, _soon(rig.patience_s), Home()))
         try:
             async with asyncio.timeout(rig.patience_s):
                 await stack.aclose()
@@ -389,7 +389,7 @@ async def _session(subject: Subject, rig: Rig) -> AsyncIterator[Any]:
 
 
 async def _open_and_close(subject: Subject, rig: Rig, deadline: float) -> None:
-    async with subject.driver.open(rig.link, deadline):
+    async with subject.driver.open(rig.link, deadline, Home()):
         pass
 
 

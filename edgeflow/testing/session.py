@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from edgeflow.driver import Column, Driver, Push, Reader
+from edgeflow.driver import Column, Driver, Home, Push, Reader
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Quality, Scalar, Strict, ValueType
 
@@ -127,7 +127,7 @@ class Wire:
     # --- the other end ---------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _open(self, _link: FakeLink, _deadline: float) -> AsyncIterator[_Session]:
+    async def _open(self, _link: FakeLink, _deadline: float, _home: Home) -> AsyncIterator[_Session]:
         if self.open_hangs:
             await asyncio.Event().wait()
         self.note("open")

@@ -84,7 +84,9 @@ class TagColumns:
             start = end
 
     def take(self, block: Block) -> None:
-        """Notes a block; the newest per tuple of tags is enough."""
+        """Notes a block; the newest per tuple of tags is enough, history is not."""
+        if block.late:
+            return
         key = id(block.tags)  # the block keeps the tuple alive for as long as the id is used
         self._fresh.pop(key, None)
         self._fresh[key] = block

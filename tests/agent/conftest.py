@@ -16,6 +16,7 @@ from edgeflow.agent.deployments import Deployments
 from edgeflow.agent.measures import AgentMeasures
 from edgeflow.agent.view import View
 from edgeflow.devices.devices import Devices
+from edgeflow.driver import Home
 from edgeflow.engine.engine import Engine
 from edgeflow.model import Call, Record
 from edgeflow.node import Kinds, installed
@@ -60,7 +61,7 @@ class Gateway:
             live=self.live.append, alive=self._alive,
         )  # fmt: skip
         self.services = Services({}, self.conductor.answer, self.clock)
-        self.devices = Devices(config.plant, config.outputs, self.conductor.block, self.clock)
+        self.devices = Devices(config.plant, config.outputs, self.conductor.block, self.clock, lambda _: Home())
         self.conductor.outputs = self.devices
         self.deployments = Deployments(config, self.engine, store, documents, self.clock)
         self.measures = AgentMeasures(

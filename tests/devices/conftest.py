@@ -13,7 +13,7 @@ from edgeflow.devices.devices import Devices
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.output import OutputStatus
 from edgeflow.document import parse
-from edgeflow.driver import Driver
+from edgeflow.driver import Driver, Home
 from edgeflow.model import Block, Sample, Scalar
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.testing.loop import LoopClock
@@ -32,7 +32,7 @@ class Rig:
         self.blocks: list[tuple[float, Block]] = []
         self.on_block = on_block
         self.clock = LoopClock(self.loop)
-        self.devices = Devices(plant, read_outputs(document, plant.tags), self._deliver, self.clock)
+        self.devices = Devices(plant, read_outputs(document, plant.tags), self._deliver, self.clock, lambda _: Home())
         self.running: asyncio.Task[None] | None = None
 
     def _deliver(self, block: Block) -> None:

@@ -16,6 +16,7 @@ from edgeflow.devices.binding import read_outputs
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.devices import Devices
 from edgeflow.document import parse
+from edgeflow.driver import Home
 from edgeflow.model import BAD, GOOD, Block, Quality
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.testing.relay import Relay, until
@@ -90,7 +91,7 @@ async def rig() -> AsyncIterator[tuple[Relay, Devices, Seen, int]]:
     async with server() as port, Relay("127.0.0.1", port) as relay:
         document = parse(CONFIG.format(port=relay.port))
         plant = read_links_and_devices(document)
-        devices = Devices(plant, read_outputs(document, plant.tags), seen, SystemClock())
+        devices = Devices(plant, read_outputs(document, plant.tags), seen, SystemClock(), lambda _: Home())
         running = asyncio.get_running_loop().create_task(devices.run())
         try:
             await until(lambda: seen.values.get("press/good") == 70000, "the counter arrives")

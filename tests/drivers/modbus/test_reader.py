@@ -7,6 +7,7 @@ from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from edgeflow.driver import Home
 from edgeflow.model import BAD
 from edgeflow_modbus import DRIVER, reader
 from edgeflow_modbus.config import Device, Link, Point
@@ -40,7 +41,7 @@ async def plc_and_reader(points, words=None, **device):
     await server.serve_forever(background=True)
     try:
         link = Link(host="127.0.0.1", port=server.transport.sockets[0].getsockname()[1])
-        async with DRIVER.open(link, loop.time() + 10) as session:
+        async with DRIVER.open(link, loop.time() + 10, Home()) as session:
             poll = await session.prepare(Device(**device), points, loop.time())
             assert not plc.asked, "preparing sends nothing"
 

@@ -13,6 +13,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
+from edgeflow.driver import Home
 from edgeflow.errors import Rejected
 from edgeflow.testing.drivers import Relay, Rig, Subject, checks
 from edgeflow_modbus import DRIVER
@@ -193,7 +194,7 @@ def test_an_exemption_leaves_out_one_check():
 async def test_what_cannot_be_written_is_rejected_with_the_point_and_the_reason(point, value, said):
     loop = asyncio.get_running_loop()
     async with pymodbus_server() as port, client_of(port) as client:
-        async with DRIVER.open(Link(host="127.0.0.1", port=port), loop.time() + 10) as session:
+        async with DRIVER.open(Link(host="127.0.0.1", port=port), loop.time() + 10, Home()) as session:
             with pytest.raises(Rejected) as error:
                 await session.write(Device(), [Point(register=50), point], [7, value], loop.time() + 10)
         assert said in str(error.value)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow.model import BAD
 from edgeflow_modbus import DRIVER
@@ -65,7 +66,10 @@ async def server_that(answers):
 async def reader_of(answers, first_address=0):
     """A reader of registers 10 and 11, as `read(patience)`, and the session."""
     loop = asyncio.get_running_loop()
-    async with server_that(answers) as port, DRIVER.open(Link(host="127.0.0.1", port=port), loop.time() + 5) as session:
+    async with (
+        server_that(answers) as port,
+        DRIVER.open(Link(host="127.0.0.1", port=port), loop.time() + 5, Home()) as session,
+    ):
         reader = await session.prepare(Device(unit=7, first_address=first_address), POINTS, loop.time())
 
         async def read(patience=5.0):

@@ -17,7 +17,7 @@ import aiomqtt
 import pytest
 import uvloop
 
-from edgeflow.driver import Column
+from edgeflow.driver import Column, Home
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, UNCERTAIN
 from edgeflow.testing.relay import until
@@ -51,7 +51,7 @@ class Pushed:
 
 @asynccontextmanager
 async def opened(broker: Any, **more: Any) -> AsyncIterator[Any]:
-    async with DRIVER.open(link(broker, **more), soon()) as session:
+    async with DRIVER.open(link(broker, **more), soon(), Home()) as session:
         yield session
 
 
@@ -236,7 +236,7 @@ async def test_a_broker_that_hangs_at_the_start_ends_by_the_deadline_and_leaves_
     own_broker.signal(signal.SIGSTOP)
     for _ in range(3):
         with pytest.raises(LinkDown, match="no answer in time"):
-            async with asyncio.timeout(5), DRIVER.open(link(own_broker), soon(0.2)):
+            async with asyncio.timeout(5), DRIVER.open(link(own_broker), soon(0.2), Home()):
                 pass
     await until(lambda: len(asyncio.all_tasks()) == 1, "no task is left")
     await until(lambda: files() <= before, "no file descriptor is left")
@@ -320,7 +320,7 @@ async def test_a_broker_that_disconnects_at_once_leaves_no_socket_and_no_word(ca
         for _ in range(20):
             with pytest.raises(LinkDown):
                 async with DRIVER.open(
-                    Link(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), soon()
+                    Link(host="127.0.0.1", port=server.sockets[0].getsockname()[1]), soon(), Home()
                 ) as session:
                     await session.watch(Device(), (Point(topic="t"),), lambda column: None)
         await until(lambda: files() <= before, "no file descriptor is left")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeflow.driver import Found
+from edgeflow.driver import Found, Home
 from edgeflow.errors import Rejected
 from edgeflow_opcua import DRIVER, Device, Link, Point
 
@@ -23,7 +23,7 @@ async def found_below(session: Any, path: str) -> dict[str, Found]:
 
 
 async def test_from_the_root_to_a_value_that_can_be_read(filler: Any) -> None:
-    async with DRIVER.open(Link(url=filler.url), soon()) as session:
+    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
         top = await found_below(session, "")
         assert top["Filler"] == Found(f"{URI}Filler", "Filler", None, has_children=True)
         below = await found_below(session, top["Filler"].path)
@@ -38,13 +38,13 @@ async def test_from_the_root_to_a_value_that_can_be_read(filler: Any) -> None:
 
 
 async def test_what_cannot_be_a_tag_is_shown_without_a_point(filler: Any) -> None:
-    async with DRIVER.open(Link(url=filler.url), soon()) as session:
+    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
         below = await found_below(session, f"{URI}Filler")
     assert (below["Table"].point, below["Table"].has_children) == (None, False)
 
 
 async def test_more_than_one_answer_can_hold_is_found_to_the_last(large_filler: Any) -> None:
-    async with DRIVER.open(Link(url=large_filler.url), soon()) as session:
+    async with DRIVER.open(Link(url=large_filler.url), soon(), Home()) as session:
         session._wire.read_chunk = 30
         names = list(await found_below(session, f"{URI}group4900"))
     assert names == [f"v{number}" for number in range(4900, 5000)]
@@ -52,6 +52,6 @@ async def test_more_than_one_answer_can_hold_is_found_to_the_last(large_filler: 
 
 @pytest.mark.parametrize(("path", "reason"), [("ns=2;s=Nothing", "BadNodeId"), ("nsu=urn:x;s=y", "no namespace")])
 async def test_what_the_server_does_not_have_is_rejected_with_the_reason(filler: Any, path: str, reason: str) -> None:
-    async with DRIVER.open(Link(url=filler.url), soon()) as session:
+    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
         with pytest.raises(Rejected, match=reason):
             await found_below(session, path)

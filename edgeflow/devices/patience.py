@@ -1,0 +1,76 @@
+"""How long a device on a shared link is waited for, and how seldom a silent one is asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from edgeflow.devices.backoff import Backoff
+
+T = TypeVar("T")
+
+_TIMES_SLOWEST = 5.0
+_LEAST_S, _LEAST_PROBE_S = 0.2, 0.1
+_FADES = 0.98
+_SHARE = 0.05
+_LONGEST_PAUSE_S = 8.0
+_FULL_EVERY = 12
+_HOLD_S = 0.5
+
+
+class Patience:
+    """The patience with one of several devices behind a link.
+
+    Who asks a silent device keeps all others on the link waiting. So a request may take five times the
+    slowest answer seen lately, not the whole time-out; a device that does not answer gets at most a
+    twentieth of the link's time, and is asked at least every 8 s. Every twelfth time it has the whole
+    time-out, in case it has become slow.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._time = asyncio.get_running_loop().time
+        self._slowest_s: float | None = None
+        self._failures = 0
+        self._until_s: float | None = None  # while it is silent: nobody asks before
+        self._backoff = Backoff()
+
+    @property
+    def allowed_s(self) -> float:
+        """What the next request may take."""
+        if self._slowest_s is None or (self._failures and self._failures % _FULL_EVERY == 0):
+            return self._timeout_s
+        least_s = _LEAST_PROBE_S if self._failures else _LEAST_S
+        return min(self._timeout_s, max(least_s, _TIMES_SLOWEST * self._slowest_s))
+
+    async def turn(self) -> None:
+        """Waits while the device is silent and not due; then one may ask, and others wait for what becomes of it."""
+        while self._until_s is not None and (wait_s := self._until_s - self._time()) > 0:  # noqa: ASYNC110 - it may move
+            await asyncio.sleep(wait_s)
+        if self._until_s is not None:
+            self._until_s = self._time() + self.allowed_s + _HOLD_S
+
+    def timed(self, request: Callable[[float], Awaitable[T]]) -> Callable[[float], Awaitable[T]]:
+        """The request, and what its outcome says of the device."""
+
+        async def ask(deadline: float) -> T:
+            begun_s = self._time()
+            answer = await request(deadline)
+            self._answered(self._time() - begun_s)
+            return answer
+
+        return ask
+
+    def silent(self) -> None:
+        """It has not answered in time."""
+        cost_s = self.allowed_s
+        self._failures += 1
+        pause_s = max(self._backoff.next(), min(cost_s / _SHARE - cost_s, _LONGEST_PAUSE_S))
+        self._until_s = self._time() + pause_s
+
+    def _answered(self, took_s: float) -> None:
+        self._slowest_s = max(took_s, (self._slowest_s or 0.0) * _FADES)
+        if self._failures:
+            self._failures, self._until_s = 0, None
+            self._backoff.reset()
