@@ -96,9 +96,18 @@ class Device:
         return self.intake.status()
 
     async def ask(
-        self, connection: Connection, who: object, request: Callable[[float], Awaitable[T]], *, write: bool = False
+        self,
+        connection: Connection,
+        who: object,
+        request: Callable[[float], Awaitable[T]],
+        *,
+        write: bool = False,
+        plan: bool = False,
     ) -> T:
-        """Asks this device when it is its turn; a silent one on a shared link is asked seldom, and not for long."""
+        """Asks this device when it is its turn; a silent one on a shared link is asked seldom, and not for long.
+
+        `plan`: the request prepares another and may send nothing, so how long it takes says nothing.
+        """
         if not self._shared:
             return await connection.ask(who, request, self._timeout_s, write=write)
         if self._patience is None:
@@ -106,7 +115,8 @@ class Device:
         patience = self._patience
         await patience.turn()
         try:
-            return await connection.ask(who, patience.timed(request), patience.allowed_s, write=write)
+            asked = request if plan else patience.timed(request)
+            return await connection.ask(who, asked, patience.allowed_s, write=write)
         except Silent:
             patience.silent()
             raise
@@ -206,7 +216,7 @@ class Device:
         prepare = partial(session.prepare, self.plan.config, group.points)
         while True:
             try:
-                return await self.ask(connection, group, prepare)
+                return await self.ask(connection, group, prepare, plan=True)
             except Rejected as error:
                 self._failed(group, error)
                 await asyncio.sleep(self._backoff.next())

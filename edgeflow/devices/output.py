@@ -30,7 +30,13 @@ class Ask(Protocol):
     """How a device is asked; as `Device.ask`."""
 
     async def __call__(
-        self, connection: Connection, who: object, request: Callable[[float], Awaitable[T]], *, write: bool = False
+        self,
+        connection: Connection,
+        who: object,
+        request: Callable[[float], Awaitable[T]],
+        *,
+        write: bool = False,
+        plan: bool = False,
     ) -> T:
         """Makes one request when it is its turn."""
 
@@ -273,7 +279,7 @@ class OutputWriter:
 
     async def _prepare(self, connection: Connection, session: Reads[Any, Any]) -> Reader:
         points = [element.back.point for element in self.elements if element.back]
-        return await self._ask(connection, self, partial(session.prepare, self.plan.config, points))
+        return await self._ask(connection, self, partial(session.prepare, self.plan.config, points), plan=True)
 
     async def _check(self, connection: Connection, read: Reader, checks: Iterable[ElementState]) -> None:
         """Reads back and compares; what differs is looked at again before it counts as failed."""

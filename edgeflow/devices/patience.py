@@ -15,7 +15,7 @@ _LEAST_S, _LEAST_PROBE_S = 0.2, 0.1
 _FADES = 0.98
 _SHARE = 0.05
 _LONGEST_PAUSE_S = 8.0
-_FULL_EVERY = 12
+_FULL_EVERY = 50
 _HOLD_S = 0.5
 
 
@@ -24,7 +24,7 @@ class Patience:
 
     Who asks a silent device keeps all others on the link waiting. So a request may take five times the
     slowest answer seen lately, not the whole time-out; a device that does not answer gets at most a
-    twentieth of the link's time, and is asked at least every 8 s. Every twelfth time it has the whole
+    twentieth of the link's time, and is asked at least every 8 s. Every fiftieth time it has the whole
     time-out, in case it has become slow.
     """
 

@@ -34,7 +34,7 @@ class FolderHome(Home):
             return self._unsaved[name]
         try:
             return self._path(name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def put(self, name: str, content: bytes | None) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgeflow.driver import Column, Driver, Home, Push, Reader
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import BAD, Quality, Scalar, Strict, ValueType
 
 
@@ -33,7 +33,7 @@ class FakeLink(Strict):
 class FakeDevice(Strict):
     """A unit on the wire."""
 
-    unit: int = Field(default=1, description="The unit; `Wire.dead` names those that never answer.")
+    unit: int = Field(default=1, description="The unit; `Wire.dead` and `Wire.silent` name those that never answer.")
 
 
 class FakePoint(Strict):
@@ -63,9 +63,12 @@ class Wire:
         self.faults: dict[int, tuple[Quality, str]] = {}
         self.refused: dict[int, str] = {}
         self.dead: set[int] = set()
+        self.silent: set[int] = set()
+        self.writes_apart = False
         self.log: list[Request] = []
         self.source_ns = 0
         self.delay_s = 0.0
+        self.slow: dict[int, float] = {}
         self.breaks_promises = False
         self.open_hangs = False
         self.raises: Exception | None = None
@@ -166,15 +169,18 @@ class Wire:
             if self.raises is not None:
                 raise self.raises
             now_s = asyncio.get_running_loop().time()
-            silent = self._hangs or unit in self.dead
+            silent = self._hangs or unit in self.dead or unit in self.silent
             if silent and self.breaks_promises:
                 await asyncio.Event().wait()
-            wait_s = deadline - now_s if silent else min(self.delay_s, deadline - now_s)
+            delay_s = self.slow.get(unit, self.delay_s)
+            wait_s = deadline - now_s if silent else min(delay_s, deadline - now_s)
             if wait_s > 0:
                 await asyncio.wait({session.lost}, timeout=wait_s)
             if session.lost.done():
                 raise LinkDown(session.reason)
-            if silent or self.delay_s > deadline - now_s:
+            if unit in self.silent or (unit in self.slow and delay_s > deadline - now_s):
+                raise Silent(f"unit {unit} does not answer")
+            if silent or delay_s > deadline - now_s:
                 raise LinkDown("no answer by the deadline")
 
 
@@ -183,6 +189,7 @@ class _Session:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self.writes_apart = wire.writes_apart
         self.reason = ""
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
