@@ -47,6 +47,10 @@ class Document:
     data: Any
     marks: dict[At, tuple[int, int]]
 
+    def knows(self, place: At) -> bool:
+        """Whether something is written at a place."""
+        return place in self.marks
+
     def problem(self, at: Sequence[str | int], message: str) -> Problem:
         """A problem at the nearest place the document knows above `at`."""
         place = tuple(at)
@@ -61,7 +65,8 @@ class Document:
         for step in at:
             part = part[step]
         try:
-            return model.model_validate({} if part is None and not at else part)
+            beside = {"folder": Path(self.file).parent}
+            return model.model_validate({} if part is None and not at else part, context=beside)
         except ValidationError as error:
             raise ConfigError(self.problems(error, model, at)) from None
 
@@ -81,7 +86,7 @@ class Document:
         place = list(at)
         for i, step in enumerate(loc):
             last = i == len(loc) - 1
-            if (*place, step) in self.marks or (last and not isinstance(step, int) and step.isidentifier()):
+            if self.knows((*place, step)) or (last and not isinstance(step, int) and step.isidentifier()):
                 place.append(step)
         return tuple(place)
 

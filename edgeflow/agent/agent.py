@@ -68,13 +68,13 @@ class Agent:
             await store.close()
 
     async def _run(self, stop: asyncio.Event, store: Store, documents: Documents, token: str, started_ns: int) -> None:
-        config, clock = self._config, self._clock
-        gateway = config.root.gateway
+        config, clock, gateway = self._config, self._clock, self._config.root.gateway
         engine = Engine(
             {name: binding.plan for name, binding in config.outputs.items()},
             place=gateway.place,
             on_fault=_say_fault,
             most_timers=MOST_TIMERS,
+            policy=config.policy,
         )
         columns = TagColumns(config.plant.tags.values())
         uplink: Uplink | None = None
@@ -168,7 +168,6 @@ class Agent:
                     part.cancel()
                 with insistence(STUBBORN_S, spare=commits):
                     await asyncio.wait(parts)
-                await asyncio.to_thread(homes.flush)
                 ended.set()  # nothing comes in any more: the last commit has everything
         log.info("stopped")
 

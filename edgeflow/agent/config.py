@@ -13,7 +13,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, Field
 
 from edgeflow import document, driver
-from edgeflow.devices.binding import implicit_outputs, read_outputs
+from edgeflow.agent.policy import read_policy
+from edgeflow.devices.binding import guard_problems, implicit_outputs, read_outputs
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.plan import OutputBinding, Plant
 from edgeflow.document import At, Document, suggestion
@@ -23,6 +24,7 @@ from edgeflow.flow.compile import Plan, compile_flow
 from edgeflow.flow.library import find_flow
 from edgeflow.model import Strict, Value
 from edgeflow.node import Kinds, Site
+from edgeflow.outputs.policy import EVERYTHING, Policy
 from edgeflow.production.calendar import CalendarSettings, TimeZone, three_shifts
 from edgeflow.services.settings import ServiceSettings
 from edgeflow.store.settings import StoreSettings
@@ -74,6 +76,10 @@ class Root(Strict):
     links: dict[str, Any] = Field(default_factory=dict, description="Connections: sockets, serial lines, clients.")
     devices: dict[str, Any] = Field(default_factory=dict, description="Machines behind the links, with their tags.")
     outputs: dict[str, Any] = Field(default_factory=dict, description="What flows may drive, under arbitration.")
+    output_policy: str | None = Field(
+        default=None,
+        description="File beside this one that says which flow may drive which output; all may where there is none.",
+    )
     patterns: dict[str, Any] = Field(default_factory=dict, description="Named patterns of lamps: the site's colours.")
     calendars: dict[str, CalendarSettings] = Field(default_factory=dict, description="Shift calendars by name.")
     flows: dict[InstanceName, FlowEntry] = Field(default_factory=dict, description="Flow instances by name.")
@@ -95,11 +101,21 @@ class Config:
     flows: Mapping[str, Plan]
     kinds: Kinds
     flow_dirs: tuple[Path, ...]
+    policy: Policy = EVERYTHING
 
     def compile(self, instance: str, flow: Document, given: Mapping[str, Value]) -> Plan:
         """Compiles a version of a flow for one instance of this gateway; raises ConfigError."""
         at: At = ("flows", instance, "with")
-        return compile_flow(flow, given, self.site, self.kinds, instance=instance, given_in=(self.source, at))
+        plan = compile_flow(flow, given, self.site, self.kinds, instance=instance, given_in=(self.source, at))
+        problems = [
+            flow.problem(("nodes", node.name), reason)
+            for node in plan.nodes
+            for output in sorted(node.drives)
+            if (reason := self.policy.refuses(output, instance))
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return plan
 
 
 def load(
@@ -130,7 +146,13 @@ def load(
     outputs: Mapping[str, OutputBinding] = {}
     if complete:
         outputs = collect(lambda: read_outputs(source, plant.tags), {})
+        problems.extend(guard_problems(source, plant.devices, outputs))
         outputs = {**outputs, **implicit_outputs(plant.tags, outputs)}
+        complete = not problems
+    policy = EVERYTHING
+    if complete and root.output_policy is not None:
+        policy_path = path.parent / root.output_policy
+        policy = collect(lambda: read_policy(policy_path, outputs, root.flows), EVERYTHING)
         complete = not problems
     zone = root.gateway.time_zone
     calendars = {name: settings.calendar(zone) for name, settings in root.calendars.items()}
@@ -144,7 +166,7 @@ def load(
         calendars=calendars,
     )
     dirs = tuple(path.parent / folder for folder in root.flow_path)
-    config = Config(source, root, plant, outputs, site, {}, kinds, dirs)
+    config = Config(source, root, plant, outputs, site, {}, kinds, dirs, policy)
     flows: dict[str, Plan] = {}
     for instance, entry in root.flows.items():
         found = find_flow(entry.flow, dirs)

@@ -165,6 +165,7 @@ class View:
                     priority=request.priority,
                     since=utc_text(request.since),
                     until=utc_text(request.lease_end) if request.lease_end else None,
+                    refused=self._engine.requests.refused.get((status.name, request.owner), ""),
                 )
                 for request in self._engine.requests.held(status.name)
             ],

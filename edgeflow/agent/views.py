@@ -87,6 +87,7 @@ class HeldRequest(Told):
     priority: int = Field(description="The highest wins.")
     since: Time = Field(description="When it was made.")
     until: Time | None = Field(None, description="When its lease ends.")
+    refused: str = Field("", description="Why the output policy does not allow it; then `when_stale` is shown.")
 
 
 class Output(Told):
@@ -237,3 +238,133 @@ class Health(Told):
 
     ok: bool = Field(description="Whether it is.")
     problems: list[str] = Field(default_factory=list, description="What is missing, in plain words.")
+
+
+# --- commissioning ------------------------------------------------------------------------------------
+
+
+class ToolAbout(Told):
+    """Something that can be done with a link while a machine is connected."""
+
+    name: str = Field(description="Its name, as the command line has it too.")
+    about: str = Field(description="What it does.")
+    changes: bool = Field(False, description="Whether it may change something in the device.")
+    options: dict[str, Any] = Field(default_factory=dict, description="JSON schema of its options.")
+
+
+class LinkAbout(Told):
+    """One connection of the gateway."""
+
+    name: str = Field(description="The link's name.")
+    driver: str = Field(description="The protocol spoken.")
+    address: str = Field("", description="Where it leads.")
+    state: Literal["good", "bad", "connecting"] = Field(description="How it is.")
+    reason: str = Field("", description="Why it is not good, in plain words.")
+    exclusive: bool = Field(False, description="Whether nobody else can open it while the agent has it.")
+    devices: list[str] = Field(default_factory=list, description="The devices behind it.")
+    tools: list[str] = Field(default_factory=list, description="The tools of its driver.")
+
+
+class Links(Told):
+    """The connections of the gateway."""
+
+    links: list[LinkAbout] = Field(description="The links.")
+
+
+class Drivers(Told):
+    """The protocols that this gateway can speak."""
+
+    drivers: list[str] = Field(description="Their names; ask for one to learn more.")
+
+
+class DriverAbout(Told):
+    """One protocol: what can be written for it, and what can be done with it."""
+
+    name: str = Field(description="Its name.")
+    about: str = Field(description="What it is.")
+    link: dict[str, Any] = Field(description="JSON schema of a connection.")
+    device: dict[str, Any] = Field(description="JSON schema of what is behind it.")
+    point: dict[str, Any] = Field(description="JSON schema of one address.")
+    tools: list[ToolAbout] = Field(default_factory=list, description="What can be done with a link.")
+
+
+class TemplateAbout(Told):
+    """One kind of device."""
+
+    template: str = Field(description="Its name, `maker/model`.")
+    driver: str = Field(description="The protocol spoken.")
+    title: str = Field("", description="What it is.")
+    fits: list[str] = Field(default_factory=list, description="The maker's models that it is for.")
+    problem: str = Field("", description="Why its file cannot be used; empty where it can.")
+
+
+class Templates(Told):
+    """The kinds of devices that are known."""
+
+    templates: list[TemplateAbout] = Field(description="Those of the site and those that are shipped.")
+
+
+class TemplateQuery(Strict):
+    """Which templates."""
+
+    driver: str | None = Field(None, description="Only those of this driver; else of the drivers that are in use.")
+
+
+class RawTags(Told):
+    """The newest values of a device before scaling; they are kept while somebody asks."""
+
+    device: str = Field(description="The device's name.")
+    now: Time = Field(description="The agent's own time when this was written.")
+    names: list[str] = Field(description="`device/name`.")
+    raw: list[bool | int | float | str | None] = Field(description="What the device gave; bytes are hexadecimal.")
+
+
+class ToolWish(Strict):
+    """A tool to be run."""
+
+    link: str | dict[str, Any] = Field(
+        description="The link's name, or the settings of one that stands in no configuration."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="What the tool is told.")
+    pause: bool = Field(
+        False,
+        description="Whether the agent may give up a link that nobody else can open while it has it. The devices "
+        "behind it are not read and not written meanwhile.",
+    )
+
+
+class BrowseWish(Strict):
+    """A look at what there is behind a link."""
+
+    link: str | dict[str, Any] = Field(
+        description="The link's name, or the settings of one that stands in no configuration, with its `driver`."
+    )
+    path: str = Field("", description="Below what; empty for the root.")
+    depth: int = Field(1, ge=1, le=20, description="How many levels.")
+    timeout: Duration = Field(
+        default="5 s", validate_default=True, description="How long one level may take; MQTT listens for so long."
+    )
+
+
+class CheckWish(Strict):
+    """A device to be tried."""
+
+    device: str = Field(description="The device's name.")
+    reads: int = Field(5, ge=1, le=100, description="How many times every tag is read.")
+    every: Duration = Field(
+        default="1 s", validate_default=True, description="How long to wait from one reading to the next."
+    )
+
+
+class FindingLine(Told):
+    """One line of what is found: a row, a sentence, how far it is, or how it ended. Each line is a JSON object."""
+
+    kind: Literal["row", "note", "progress", "end", "error"] = Field(
+        description="`row`, `note` and `progress` come as they are found; `end` or `error` is the last line."
+    )
+    cells: dict[str, Any] | None = Field(None, description="Of a row: its cells by column.")
+    point: dict[str, Any] | None = Field(None, description="Of a row: keys that are ready for a configuration.")
+    text: str = Field("", description="Of a note or an error: a sentence for a person.")
+    done: int = Field(0, description="Of progress: how much is done.")
+    total: int = Field(0, description="Of progress: of how much; 0 where nobody knows.")
+    about: str = Field("", description="Of progress: what is done just now.")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, RootModel, model_validator
 
 from edgeflow.devices.config import NAME_HINT, Given, TagName, is_path, section
-from edgeflow.devices.plan import Element, OutputBinding
+from edgeflow.devices.plan import DevicePlan, Element, OutputBinding
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.model import Pattern, Scalar, Strict, Tag
 from edgeflow.outputs.arbitration import OFF, OutputPlan
-from edgeflow.units import Duration
+from edgeflow.units import Duration, duration_text
 
 M = TypeVar("M", bound=BaseModel)
 Level = Literal["off", "on", "flash", "flash_fast"]
@@ -72,6 +72,11 @@ class OutputOptions(Strict):
         description="It is written again this often; less than the device's own watchdog. "
         "Default: 1 s for elements, only on connect for values.",
     )
+    unguarded: tuple[str, ...] = Field(
+        default=(),
+        description="Devices of this light that have no watchdog, by name: when this gateway dies they go on showing "
+        "what they showed last, and that is accepted.",
+    )
     read_back: bool = Field(default=True, description="Whether what was written is read back, where that is possible.")
 
     @model_validator(mode="after")
@@ -84,6 +89,37 @@ class OutputOptions(Strict):
 def read_outputs(document: Document, tags: Mapping[str, Tag]) -> Mapping[str, OutputBinding]:
     """The outputs of a configuration, on the tags that are there. Raises ConfigError with every problem found."""
     return _Reading(document, tags).outputs()
+
+
+def guard_problems(
+    document: Document, devices: Mapping[str, DevicePlan], outputs: Mapping[str, OutputBinding]
+) -> Iterator[Problem]:
+    """What is wrong with lights that nobody would turn off when this gateway dies."""
+    for name, output in outputs.items():
+        at: At = ("outputs", name)
+        used = list(dict.fromkeys(element.tag.partition("/")[0] for element in output.elements.values()))
+        for device in output.unguarded:
+            if device not in used:
+                message = f"{device!r} is no device of this output{suggestion(device, used)}"
+                yield document.problem((*at, "unguarded"), message)
+        for device in used if _is_light(output) else ():
+            watchdog_ns = devices[device].watchdog_ns
+            if watchdog_ns is None and device not in output.unguarded:
+                yield document.problem(
+                    at,
+                    f"{device} has no watchdog, so when this gateway dies the light goes on showing what it showed "
+                    f"last; say `watchdog: 3 s` at {device} where it has one, or accept it: `unguarded: [{device}]`",
+                )
+            elif watchdog_ns and output.refresh_ns and 2 * output.refresh_ns > watchdog_ns:
+                yield document.problem(
+                    (*at, "refresh"),
+                    f"{duration_text(output.refresh_ns)} is too slow for the watchdog of {device}, "
+                    f"{duration_text(watchdog_ns)}; write {duration_text(watchdog_ns // 3)} or less",
+                )
+
+
+def _is_light(output: OutputBinding) -> bool:
+    return any(element.levels is not None for element in output.elements.values())
 
 
 def implicit_outputs(tags: Mapping[str, Tag], outputs: Mapping[str, OutputBinding]) -> Mapping[str, OutputBinding]:
@@ -147,7 +183,8 @@ class _Reading:
             key: self._pattern((*at, key), getattr(options, key), default, elements) for key, default in _SAFE.items()
         }
         patterns = {key: _only(pattern, elements) for key, pattern in self.patterns.items()}
-        return OutputBinding(_plan(name, elements, safe, patterns), elements, options.refresh or _S)
+        plan = _plan(name, elements, safe, patterns)
+        return OutputBinding(plan, elements, options.refresh or _S, options.unguarded)
 
     def _drive(self, at: At, output: str, name: str) -> Tag | None:
         """The tag an output writes; a problem where it is not there, not writable, or already driven."""

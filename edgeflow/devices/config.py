@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
 
 from edgeflow import driver as drivers
 from edgeflow.devices.plan import Counter, DevicePlan, LinkPlan, Plant, TagPlan
+from edgeflow.devices.template import FOLDER, Library, merge
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
-from edgeflow.model import Strict, Tag, ValueType
+from edgeflow.model import Strict, Tag, Value, ValueType
 from edgeflow.units import Duration, Rate, UnitName, duration_text
 
 AnyDriver = Driver[Any, Any, Any]
@@ -54,7 +56,10 @@ def _pace(every_ns: int) -> int:
     return every_ns
 
 
-def _bounds(pair: Any) -> Any:
+def bounds(pair: Any) -> Any:
+    """Checks [lowest, highest]; None is no bounds."""
+    if pair is None:
+        return None
     numbers = isinstance(pair, list | tuple) and all(isinstance(n, int | float) for n in pair)
     if not numbers or len(pair) != 2 or not pair[0] < pair[1]:
         raise ValueError(f"{shown(pair)} is not a range; write [lowest, highest], for example [0, 100]")
@@ -109,7 +114,7 @@ class TagOptions(Strict):
         default=1.0, description="The raw value is multiplied by this."
     )
     offset: float = Field(default=0.0, allow_inf_nan=False, description="Added after scaling, in the tag's unit.")
-    range: Annotated[tuple[float, float] | None, BeforeValidator(_bounds)] = Field(
+    range: Annotated[tuple[float, float] | None, BeforeValidator(bounds)] = Field(
         default=None, description="[lowest, highest] plausible value after scaling; what lies outside is BAD."
     )
     map: str | None = Field(default=None, description="The name of its value map, as packml. The value stays a number.")
@@ -134,12 +139,24 @@ class DeviceOptions(Strict):
     """What a user may say of any device, whatever the protocol."""
 
     link: str = Field(description="The link it is behind: a name under `links`.")
+    template: str | None = Field(
+        default=None, description="What it is, `maker/model`: its template gives what is not written here."
+    )
+    given: dict[str, Value] = Field(default_factory=dict, alias="with", description="The template's parameters.")
+    only: tuple[str, ...] | None = Field(
+        default=None, description="The tags to take from the template; all where not given."
+    )
     every: Every = Field(default=_S, description="How often it is read, or where it pushes: how often it speaks.")
     timeout: Every = Field(default=_S, description="How long one request may take.")
     silence: Silence | None = Field(
         default=None,
         description="Without a good value for this long its tags are BAD; `never` where it may be silent for ever. "
         "Default: 4 s, or more where it is read less often.",
+    )
+    watchdog: Duration | None = Field(
+        default=None,
+        description="So long without a request from us, and the device itself turns its outputs off. "
+        "State it where that is so; most devices have to be told by `on_connect`.",
     )
     about: str = Field(default="", description="What the device is, for people.")
 
@@ -200,6 +217,7 @@ class _Reading:
         self.document, self.find, self.installed = document, find, installed
         self.problems: list[Problem] = []
         self.forms: dict[str, _Forms | None] = {}
+        self.library = Library([Path(document.file).parent / FOLDER])
 
     def plant(self) -> Plant:
         links_data = section(self.document, "links", self.problems)
@@ -214,15 +232,30 @@ class _Reading:
         plans = {plan.tag.name: plan for device in devices.values() for plan in device.tags}
         return Plant(links, devices, {name: plan.tag for name, plan in plans.items()}, plans)
 
-    def _problem(self, at: At, message: str) -> None:
-        self.problems.append(self.document.problem(at, message))
+    def _problem(self, at: At, message: str, document: Document | None = None) -> None:
+        self.problems.append((document or self.document).problem(at, message))
 
-    def _model(self, form: type[BaseModel], at: At) -> Any:
+    def _model(self, form: type[BaseModel], at: At, document: Document | None = None) -> Any:
         try:
-            return self.document.model(form, at)
+            return (document or self.document).model(form, at)
         except ConfigError as error:
             self.problems.extend(error.problems)
             return None
+
+    def _whole(self, at: At, data: Mapping[str, Any], driver: str) -> Document | None:
+        """The document in which all of a device stands: this one, or this one with the device's template."""
+        if data.get("template") is None:
+            for key in ("with", "only"):
+                if key in data:
+                    self._problem((*at, key), "is of use only with a `template`")
+            return self.document
+        try:
+            return merge(self.library.find(driver, str(data["template"])), self.document, at)
+        except KeyError as error:
+            self._problem((*at, "template"), error.args[0])
+        except ConfigError as error:
+            self.problems.extend(error.problems)
+        return None
 
     def _named(self, at: At, name: str, data: Any, key: str) -> bool:
         """Whether an entry is a mapping with a usable name that has the key which all else hangs on."""
@@ -267,14 +300,16 @@ class _Reading:
                 self._problem((*at, "link"), f"there is no link {data['link']!r}{suggestion(data['link'], known)}")
             return None
         form = self.forms[link.driver.name]
-        model = form and self._model(form.device, at)
-        if not model:
+        document = self._whole(at, data, link.driver.name)
+        model = form and document and self._model(form.device, at, document)
+        if not document or not model:
             return None
-        tags = tuple(self._tag(name, key, tag, link.driver) for key, tag in model.tags.items())
+        tags = tuple(self._tag(name, key, tag, link.driver, document) for key, tag in model.tags.items())
         on_connect = []
         for i, entry in enumerate(model.on_connect):
             if not link.driver.writable(entry):
-                self._problem((*at, "on_connect", i), f"the driver {link.driver.name} cannot write this point")
+                message = f"the driver {link.driver.name} cannot write this point"
+                self._problem((*at, "on_connect", i), message, document)
             on_connect.append((_own(link.driver.point, entry), entry.value))
         return DevicePlan(
             name,
@@ -291,19 +326,24 @@ class _Reading:
             ),
             tuple(on_connect),
             model.about,
+            model.watchdog,
+            model.template or "",
+            model.given,
         )
 
-    def _tag(self, device: str, name: str, model: Any, driver: AnyDriver) -> TagPlan:
+    def _tag(self, device: str, name: str, model: Any, driver: AnyDriver, document: Document) -> TagPlan:
         at: At = ("devices", device, "tags", name)
         raw = driver.value_type(model)
         if raw not in _NUMBERS:
             for key in ("scale", "offset", "range", "unit", "counter"):
                 if key in model.model_fields_set:
-                    self._problem((*at, key), f"a {raw} tag cannot have `{key}`; only numbers can")
+                    self._problem((*at, key), f"a {raw} tag cannot have `{key}`; only numbers can", document)
         if model.writable and not driver.writable(model):
-            self._problem((*at, "writable"), f"the driver {driver.name} cannot write this point; remove `writable`")
+            message = f"the driver {driver.name} cannot write this point; remove `writable`"
+            self._problem((*at, "writable"), message, document)
         if not model.read and not model.writable:
-            self._problem((*at, "read"), "a tag that is neither read nor writable is of no use; say `writable: true`")
+            message = "a tag that is neither read nor writable is of no use; say `writable: true`"
+            self._problem((*at, "read"), message, document)
         scaled = raw == "integer" and not (model.scale.is_integer() and model.offset.is_integer())
         tag = Tag(f"{device}/{name}", "number" if scaled else raw, model.unit, model.writable, model.about)
         low, high = model.range or (None, None)

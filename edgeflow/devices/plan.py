@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 
 from edgeflow.driver import Driver
-from edgeflow.model import Scalar, Tag, ValueType
+from edgeflow.model import Scalar, Tag, Value, ValueType
 from edgeflow.outputs.arbitration import OutputPlan
 
 
@@ -60,7 +60,9 @@ class DevicePlan:
 
     Polled `every_ns`, or watched where the driver pushes; each request has `timeout_ns`. Without a good
     value for `silence_ns` its tags are BAD; None means that silence says nothing. `on_connect`: points
-    and values written in this order after each connect, before any output is.
+    and values written in this order after each connect, before any output is. `watchdog_ns`: after so
+    long without a request it turns its outputs off by itself; None where it does not. `template` and
+    `given`: what it was made from and with which parameters; "" where from nothing.
     """
 
     name: str
@@ -73,6 +75,9 @@ class DevicePlan:
     silence_ns: int | None
     on_connect: tuple[tuple[BaseModel, Scalar], ...] = ()
     about: str = ""
+    watchdog_ns: int | None = None
+    template: str = ""
+    given: Mapping[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,12 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class OutputBinding:
-    """An output and how it is wired; its values are written again every `refresh_ns`, None for never."""
+    """An output and how it is wired; its values are written again every `refresh_ns`, None for never.
+
+    `unguarded`: devices that are known to have no watchdog, and accepted.
+    """
 
     plan: OutputPlan
     elements: Mapping[str, Element]
     refresh_ns: int | None = None
+    unguarded: tuple[str, ...] = ()

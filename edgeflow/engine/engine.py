@@ -18,6 +18,7 @@ from edgeflow.flow.compile import Plan
 from edgeflow.model import GOOD, Answer, Block, Call, Message, Quality, Record, Value
 from edgeflow.node import Answered, Due, Started
 from edgeflow.outputs.arbitration import Decision, OutputPlan
+from edgeflow.outputs.policy import EVERYTHING, Policy
 
 _REPLACED = 1000
 INTERRUPTED = "interrupted by a restart; whether it was carried out is not known"
@@ -56,6 +57,7 @@ class Engine:
         place: str = "",
         on_fault: Callable[[str, str], None] = lambda instance, reason: None,
         most_timers: int = sys.maxsize,
+        policy: Policy = EVERYTHING,
     ) -> None:
         """`most_timers`: how many may fire in one input, so that catching up with a clock that was far
         behind does not hold up everything else; the rest fires with the next ones."""
@@ -63,7 +65,7 @@ class Engine:
         self._most_timers = most_timers
         self.now = 0
         self.flows: dict[str, FlowRun] = {}
-        self.requests = Requests(outputs)
+        self.requests = Requests(outputs, policy)
         self.records: list[Record] = []
         self.live: dict[tuple[str, str], Record] = {}
         self.calls_now: list[Call] = []

@@ -7,25 +7,49 @@ from dataclasses import replace
 
 from edgeflow.model import Request
 from edgeflow.outputs.arbitration import Decision, OutputPlan, decide
+from edgeflow.outputs.policy import Policy
+
+OPERATORS = "operator:"
+"""How the owner of a person's request begins; a flow's is `instance/node`."""
 
 
 class Requests:
     """What is asked of every output now; tells which decisions changed."""
 
-    def __init__(self, outputs: Mapping[str, OutputPlan]) -> None:
+    def __init__(self, outputs: Mapping[str, OutputPlan], policy: Policy) -> None:
         self.outputs = outputs
+        self.refused: dict[tuple[str, str], str] = {}
+        self._policy = policy
+        self._changed: dict[str, int] = {}
+        self._later: dict[str, int] = {}
         self._held: dict[str, dict[str, Request]] = {name: {} for name in outputs}
         self._touched: set[str] = set(outputs)
         self._last: dict[str, Decision] = {}
         self._leases: dict[tuple[str, str], int] = {}
 
     def put(self, request: Request) -> None:
-        """Sets the owner's request; raises KeyError for an output that does not exist."""
+        """Sets the owner's request; raises KeyError for an output that does not exist.
+
+        What the policy refuses shows as `when_stale`, and `refused` says why.
+        """
+        request = self._allowed(request)
         self._held[request.output][request.owner] = request
         self._touched.add(request.output)
         self._lease(request.output, request.owner, request.lease_end)
 
+    def _allowed(self, request: Request) -> Request:
+        if self._policy.permits is None or request.owner.startswith(OPERATORS):
+            return request
+        flow, key = request.owner.partition("/")[0], (request.output, request.owner)
+        reason = self._policy.refuses_values(request.output, flow, request.pattern.values())
+        if not reason:
+            self.refused.pop(key, None)
+            return request
+        self.refused[key] = reason
+        return replace(request, pattern=self.outputs[request.output].when_stale)
+
     def drop(self, output: str, owner: str) -> None:
+        self.refused.pop((output, owner), None)
         if self._held[output].pop(owner, None):
             self._touched.add(output)
             self._lease(output, owner, None)
@@ -50,8 +74,10 @@ class Requests:
         return self._last.get(output)
 
     def next_end(self) -> int | None:
-        """When the next lease ends (UTC ns)."""
-        return min(self._leases.values(), default=None) if self._leases else None
+        """When the next lease ends, or a change that came too soon may be made (UTC ns)."""
+        if not self._leases and not self._later:
+            return None
+        return min((*self._leases.values(), *self._later.values()))
 
     def ended(self, now_ns: int) -> None:
         """Drops operators' requests whose lease has ended; a flow's shows the stale pattern instead."""
@@ -59,7 +85,7 @@ class Requests:
             if end <= now_ns:
                 del self._leases[output, owner]
                 self._touched.add(output)
-                if owner.startswith("operator:"):
+                if owner.startswith(OPERATORS):
                     del self._held[output][owner]
 
     def shift(self, step_ns: int) -> None:
@@ -73,11 +99,34 @@ class Requests:
         """The decisions that differ from what was decided before."""
         if not self._touched:
             return []
-        changed = []
+        changed, self._later = [], {}
         for output in sorted(self._touched):
             decision = decide(self.outputs[output], self._held[output].values(), now_ns)
-            if decision != self._last.get(output):
-                self._last[output] = decision
-                changed.append(decision)
-        self._touched.clear()
+            last = self._last.get(output)
+            if decision == last:
+                continue
+            due_ns = self._due(decision, last)
+            if due_ns > now_ns:
+                self._later[output] = due_ns
+                continue
+            self._last[output] = decision
+            if last is not None:
+                self._changed[output] = now_ns
+            changed.append(decision)
+        self._touched = set(self._later)
         return changed
+
+    def _due(self, decision: Decision, last: Decision | None) -> int:
+        """When a decision may be carried out. Only a flow's own wish waits, never a person's or what is safe."""
+        output = decision.output
+        if self._policy.permits is None or last is None or output not in self._changed:
+            return 0
+        wait_ns, safe = 0, self.outputs[output].when_stale
+        for element, level in decision.levels.items():
+            winner = decision.winners[element]
+            if level == last.levels.get(element):
+                continue
+            if "/" not in winner or winner.startswith(OPERATORS) or level == safe.get(element):
+                return 0
+            wait_ns = max(wait_ns, self._policy.every_ns(output, winner.partition("/")[0]))
+        return self._changed[output] + wait_ns

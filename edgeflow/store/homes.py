@@ -84,10 +84,13 @@ class Homes:
         return self._homes[driver]
 
     async def run(self) -> None:
-        """Saves for ever what the drivers put; a disk that refuses is asked again."""
-        async with asyncio.TaskGroup() as group:
-            for home in self._homes.values():
-                group.create_task(self._save(home))
+        """Saves what the drivers put, for ever and once more at the end; a disk that refuses is asked again."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for home in self._homes.values():
+                    group.create_task(self._save(home))
+        finally:
+            self.flush()
 
     def flush(self) -> None:
         """Saves what is left; says so where the disk refuses."""

@@ -139,7 +139,7 @@ devices:
       red: {address: 3, type: boolean, writable: true}
       limit: {address: 4, writable: true, range: [0, 100]}
 outputs:
-  lamp: {elements: {red: d/red}, when_stale: {red: on}, when_stopped: {red: flash}, on_exit: {red: on}}
+  lamp: {elements: {red: d/red}, unguarded: [d], when_stale: {red: on}, when_stopped: {red: flash}, on_exit: {red: on}}
 """
 
 

@@ -29,7 +29,7 @@ devices:
 patterns:
   unknown: {red: flash}
 outputs:
-  line1/lamp: {elements: {red: press1/red-lamp}}
+  line1/lamp: {elements: {red: press1/red-lamp}, unguarded: [press1]}
 flows:
   scaled: {flow: test/scaled, with: {machine: press1}}
 flow_path: [flows]
@@ -159,6 +159,33 @@ MISTAKES = {
         FLOW,
         ["gateway.yaml:17:38 flows.scaled.with.machine: there is no device 'press2'; did you mean 'press1'?"],
     ),
+    "a light that nobody would turn off": (
+        GOOD.replace(", unguarded: [press1]", ""),
+        FLOW,
+        [
+            "gateway.yaml:15:3 outputs.line1/lamp: press1 has no watchdog, so when this gateway dies the light goes on "
+            "showing what it showed last; say `watchdog: 3 s` at press1 where it has one, or accept it: "
+            "`unguarded: [press1]`"
+        ],
+    ),
+    "a watchdog that would fire all the time": (
+        GOOD.replace("    link: plc\n", "    link: plc\n    watchdog: 1500 ms\n").replace(
+            "unguarded: [press1]", "refresh: 1 s"
+        ),
+        FLOW,
+        [
+            "gateway.yaml:16:50 outputs.line1/lamp.refresh: 1 s is too slow for the watchdog of press1, 1.5 s; "
+            "write 500 ms or less"
+        ],
+    ),
+    "a device without a watchdog that is no device of the light": (
+        GOOD.replace("unguarded: [press1]", "unguarded: [press1, press2]"),
+        FLOW,
+        [
+            "gateway.yaml:15:50 outputs.line1/lamp.unguarded: 'press2' is no device of this output; "
+            "did you mean 'press1'?"
+        ],
+    ),
     "a flow's name with a slash": (
         GOOD.replace("  scaled:", "  line/scaled:"),
         FLOW,
@@ -248,3 +275,61 @@ def test_a_mistake_of_the_file_keeps_its_place_beside_the_environment(site: Site
 def test_an_empty_file_may_be_filled_by_the_environment(site: Site) -> None:
     site.write("")
     assert site.load({"EDGEFLOW__GATEWAY": "{name: bare}"}).root.gateway.name == "bare"
+
+
+LIMITED = FLOW.replace("high: {kind: threshold, limit: 10}", "high: {kind: write, output: press1/limit}")
+POLICY = """\
+rules:
+  - {output: press1/limit, flows: [scal*], range: [0, 50], every: 10 s}
+"""
+
+
+def test_a_flow_that_the_output_policy_names_may_drive_the_output(site: Site) -> None:
+    site.write(GOOD + "output_policy: policy.yaml\n", LIMITED)
+    (site.folder / "policy.yaml").write_text(POLICY)
+    config = site.load()
+    assert config.policy.refuses("press1/limit", "scaled") == ""
+    assert config.policy.every_ns("press1/limit", "scaled") == 10_000_000_000
+
+
+def test_a_flow_that_the_output_policy_does_not_name_is_refused_where_it_drives_the_output(site: Site) -> None:
+    site.write(GOOD + "output_policy: policy.yaml\n", LIMITED)
+    (site.folder / "policy.yaml").write_text("rules: [{output: line1/lamp, flows: [scaled]}]\n")
+    assert site.wrong() == [
+        "flows/test/scaled/flow.yaml:7:3 nodes.high: "
+        "the output policy of this gateway does not let the flow scaled drive press1/limit"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "line"),
+    [
+        (
+            "rules: [{output: press1/limt, flows: [scaled]}]",
+            "policy.yaml:1:10 rules.0.output: there is no output 'press1/limt'; did you mean 'press1/limit'?",
+        ),
+        (
+            "rules: [{output: '*', flows: [scald]}]",
+            "policy.yaml:1:31 rules.0.flows.0: there is no flow 'scald'; did you mean 'scaled'?",
+        ),
+        (
+            "rules: [{output: '*', flows: [scaled], range: [5, 1]}]",
+            "policy.yaml:1:40 rules.0.range: [5, 1] is not a range; write [lowest, highest], for example [0, 100]",
+        ),
+        (
+            "rules: [{output: '*', flows: []}]",
+            "policy.yaml:1:23 rules.0.flows: "
+            "name the flows that may drive it, for example [press-andon]; `*` stands for any part",
+        ),
+    ],
+)
+def test_a_mistake_in_the_output_policy_is_told_at_its_place(site: Site, policy: str, line: str) -> None:
+    site.write(GOOD + "output_policy: policy.yaml\n", LIMITED)
+    (site.folder / "policy.yaml").write_text(policy)
+    assert site.wrong() == [line]
+
+
+def test_an_output_policy_that_is_not_there_lets_nothing_start(site: Site) -> None:
+    site.write(GOOD + "output_policy: policy.yaml\n", LIMITED)
+    (line,) = site.wrong()
+    assert line.startswith("policy.yaml")

@@ -42,13 +42,19 @@ def test_every_field_has_a_description() -> None:
     assert not missing
 
 
-CONFIGURATIONS = sorted((ROOT / "config").glob("*.yaml"))
+CONFIGURATIONS = sorted(set((ROOT / "config").glob("*.yaml")) - set((ROOT / "config").glob("*.policy.yaml")))
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
 def test_every_configuration_that_is_shipped_is_valid(path: Path) -> None:
     config = load(path, installed(), {})
     assert config.flows
+
+
+def test_the_output_policy_that_is_shipped_fits_the_gateway_that_is_shipped() -> None:
+    config = load(ROOT / "config/gateway.yaml", installed(), {"EDGEFLOW__OUTPUT_POLICY": "outputs.policy.yaml"})
+    assert config.policy.refuses("line1/lamp", "press1-andon") == ""
+    assert config.policy.refuses("line1/lamp", "press1-oee")
 
 
 def test_there_is_a_configuration_to_start_from_and_one_of_the_demo() -> None:

@@ -1,0 +1,63 @@
+"""Which flow may drive which output, in which range, how often: decided at the gateway, not by who pushes flows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from edgeflow.model import Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Flows (instance names, `*` for any part) that may drive an output, and within which bounds.
+
+    `low`..`high` holds for numbers, both ends included. `every_ns`: the least time between two changes.
+    """
+
+    output: str
+    flows: tuple[str, ...]
+    low: float | None = None
+    high: float | None = None
+    every_ns: int = 0
+
+    def covers(self, output: str, flow: str) -> bool:
+        return fnmatchcase(output, self.output) and any(fnmatchcase(flow, name) for name in self.flows)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All permits, the first that covers an output and a flow counts. With none at all everything is allowed."""
+
+    permits: tuple[Permit, ...] | None = None
+
+    def permit(self, output: str, flow: str) -> Permit | None:
+        return next((each for each in self.permits or () if each.covers(output, flow)), None)
+
+    def refuses(self, output: str, flow: str) -> str:
+        """Why a flow may not drive an output at all; empty where it may."""
+        if self.permits is None or self.permit(output, flow):
+            return ""
+        return f"the output policy of this gateway does not let the flow {flow} drive {output}"
+
+    def refuses_values(self, output: str, flow: str, values: Iterable[Scalar]) -> str:
+        """Why a flow may not drive an output with these values; empty where it may."""
+        permit = self.permit(output, flow)
+        if permit is None:
+            return self.refuses(output, flow)
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if (permit.low is not None and value < permit.low) or (permit.high is not None and value > permit.high):
+                return f"{value:g} is outside {permit.low:g} to {permit.high:g}, the output policy's range of {output}"
+        return ""
+
+    def every_ns(self, output: str, flow: str) -> int:
+        """The least time between two changes that a flow makes at an output."""
+        permit = self.permit(output, flow)
+        return permit.every_ns if permit else 0
+
+
+EVERYTHING = Policy()
+"""The policy of a gateway that has none."""
