@@ -41,6 +41,8 @@ def changed(plan: Plan, _state: None, inputs: Inputs, do: Effects) -> None:
     content: dict[str, object] = {"values": dict(zip(names, block.values, strict=True))}
     if plan.time:
         content["at"] = utc_text(block.source_ns)
+    if block.late:
+        content["late"] = True
     if not block.faults:
         do.emit(content)
         return
@@ -56,11 +58,12 @@ def listens(config: Config) -> Mapping[str, str]:
 NODE = Node(
     kind="device",
     about="Emits the values of a device, read by read. Names under `bad` what is not GOOD, with the reason; "
-    "the object is UNCERTAIN when some values are not GOOD and BAD when none can be had.",
+    "the object is UNCERTAIN when some values are not GOOD and BAD when none can be had. History that the device "
+    "tells after an outage is marked `late`.",
     config=Config,
     prepare=prepare,
     inputs={"block": Port("What one read brought; fed by the engine.")},
-    outputs={"out": Port("{values: {tag: value}, bad?: {tag: reason}, at?}", "object")},
+    outputs={"out": Port("{values: {tag: value}, bad?: {tag: reason}, at?, late?: true}", "object")},
     changed=changed,
     listens=listens,
     bad="see",

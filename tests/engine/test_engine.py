@@ -14,7 +14,7 @@ from edgeflow.engine.engine import INTERRUPTED, Engine
 from edgeflow.errors import Rejected
 from edgeflow.flow.compile import Plan, compile_flow
 from edgeflow.model import BAD, GOOD, UNCERTAIN, Answer, Block, Request, Tag
-from edgeflow.node import Site
+from edgeflow.node import Site, installed
 from edgeflow.outputs.arbitration import OutputPlan
 from tests.engine.kinds import KINDS
 
@@ -322,3 +322,20 @@ def test_a_restart_anywhere_changes_nothing(values: list[int], data: st.DataObje
     assert second.flows["f"].by_name["sum"].state.sum == sum(values)
     records = [r.data for e in (first, second) for r in e.records]
     assert records == [r.data for r in whole.records]
+
+
+def test_late_history_changes_nothing_that_holds_now() -> None:
+    e = engine(DIAMOND)
+    e.block(x(2, 1000))
+    e.block(Block("d", X, [9], 500, 1001, late=True))
+    e.block(x(3, 2000))
+    assert log(e) == [[["in"], {"in": 4}, 1000], [["in"], {"in": 6}, 2000]]
+
+
+def test_late_history_goes_to_what_keeps_whole_blocks_and_says_so() -> None:
+    text = "flow: t/f\nnodes:\n  d: {kind: device, device: d}\n  see: {kind: see}\nwires:\n  - d -> see\n"
+    e = engine(compile_flow(parse(text), {}, SITE, {**KINDS, "device": installed()["device"]}, instance="f"))
+    e.block(Block("d", X, [9], 1_700_000_000_000_000_000, 1_700_000_001_000_000_000, late=True))
+    ((_, seen, at),) = log(e)
+    assert seen["in"] == {"values": {"x": 9}, "at": "2023-11-14T22:13:20.000Z", "late": True}
+    assert at == 1_700_000_000_000_000_000
