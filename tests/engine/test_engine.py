@@ -333,7 +333,7 @@ def test_late_history_changes_nothing_that_holds_now() -> None:
 
 
 def test_late_history_goes_to_what_keeps_whole_blocks_and_says_so() -> None:
-    text = "flow: t/f\nnodes:\n  d: {kind: device, device: d}\n  see: {kind: see}\nwires:\n  - d -> see\n"
+    text = "flow: t/f\nnodes:\n  d: {kind: device, device: d, time: true}\n  see: {kind: see}\nwires:\n  - d -> see\n"
     e = engine(compile_flow(parse(text), {}, SITE, {**KINDS, "device": installed()["device"]}, instance="f"))
     e.block(Block("d", X, [9], 1_700_000_000_000_000_000, 1_700_000_001_000_000_000, late=True))
     ((_, seen, at),) = log(e)
