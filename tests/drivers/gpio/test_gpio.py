@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,12 @@ from tests.drivers.gpio.board import Board
 
 BUTTON, DOOR = Point(line="GPIO17", bias="up", active_low=True), Point(line="GPIO27")
 LAMP, RELAY = Point(line="GPIO22", direction="out"), Point(line=3, direction="out", active_low=True, exit="on")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 QUICK = Device.model_validate({"heartbeat": "20 ms"})
 
 
@@ -200,6 +208,17 @@ async def test_one_line_in_two_ways_is_refused() -> None:
     async with connected(board()) as session:
         column = await read(session, DOOR, Point(line="GPIO27", active_low=True))
     assert "written twice" in column.faults[1][1]
+
+
+async def test_opening_again_and_again_leaves_nothing_behind() -> None:
+    pins = board()
+    before, files = len(asyncio.all_tasks()), open_files()
+    for _ in range(int(os.environ.get("EDGEFLOW_RECONNECTS", "100"))):
+        async with connected(pins) as session, watched(session, BUTTON, LAMP):
+            pass
+    assert len(asyncio.all_tasks()) == before
+    assert open_files() == files
+    assert pins.held == {}
 
 
 async def test_browsing_lists_the_lines_and_who_has_them() -> None:

@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from edgeflow.clock import SystemClock
+from edgeflow.devices.binding import read_outputs
+from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.devices import Devices
+from edgeflow.document import parse
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Rejected
-from edgeflow.model import BAD, Scalar
-from edgeflow.testing.drivers import Check, Relay, Rig, Subject, checks
-from edgeflow_patlite import DRIVER, Device, Link, Point
+from edgeflow.model import BAD, Block, Scalar
+from edgeflow.outputs.arbitration import Decision
+from edgeflow.testing.drivers import Check, Relay, Rig, Subject, checks, until
+from edgeflow_patlite import DRIVER, Device, Link, Point, pns
 from edgeflow_patlite.pns import control_request, status_request
+from edgeflow_patlite.settings import Model
 from tests.drivers.patlite.tower import Tower
 
 LA6, LR5, NH = Device(), Device(model="lr5"), Device(model="nh")
 TIERS = [Point(tier=tier) for tier in range(1, 6)]
 BUZZER = Point(buzzer=True)
+CONFIGURATION = """
+links: {{tower: {{driver: patlite, host: 127.0.0.1, port: {port}}}}}
+devices:
+  tower:
+    link: tower
+    every: 50 ms
+    tags:
+      red: {{tier: 1, writable: true}}
+      green: {{tier: 3, writable: true}}
+      buzzer: {{buzzer: true, writable: true}}
+outputs:
+  lamp:
+    elements:
+      red: {{tag: tower/red, off: off, on: on, flash: flash}}
+      green: {{tag: tower/green, off: off, on: on, flash: flash}}
+      buzzer: {{tag: tower/buzzer, off: 0, on: 1}}
+"""
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def towers(device: Device) -> Tower:
@@ -178,6 +210,70 @@ async def test_an_answer_that_comes_twice_never_becomes_a_value() -> None:
             await session.write(LR5, [TIERS[0]], ["on"], soon())
         with pytest.raises(LinkDown, match="2 bytes where 1 were expected"):
             await read(session, LR5, TIERS[0])
+
+
+async def test_an_answer_that_trickles_is_waited_for_and_one_that_is_cut_is_no_value() -> None:
+    tower = towers(LA6)
+    tower.tiers, tower.pieces = [1, 0, 2, 0, 0], 1
+    async with connected(tower) as session:
+        assert (await read(session, LA6, *TIERS)).values == ["on", "off", "flash", "off", "off"]
+        tower.cut = True
+        with pytest.raises(LinkDown, match="closed the connection"):
+            await read(session, LA6, *TIERS)
+
+
+@given(st.binary(max_size=40), st.sampled_from(list(get_args(Model))))
+def test_whatever_a_tower_answers_is_a_value_of_its_series_or_a_fault(answer: bytes, model: Model) -> None:
+    device = Device(model=model)
+    if not answer or pns.status_size(device, answer) != len(answer) or answer[0] == pns.NAK:
+        return
+    try:
+        now = pns.status(device, answer)
+    except ValueError:
+        return
+    for point in (*TIERS, BUZZER, Point(input=3)):
+        try:
+            found = pns.value(device, point, now)
+        except Rejected:
+            continue
+        if point.tier is not None:
+            assert found in pns.SERIES[model].patterns
+            assert answer[-6:][point.tier - 1] == pns.SERIES[model].patterns[str(found)]
+
+
+async def test_a_light_on_a_tower_flashes_in_the_tower_and_is_read_back() -> None:
+    tower = Tower()
+    async with tower.listening():
+        document = parse(CONFIGURATION.format(port=tower.port))
+        plant = read_links_and_devices(document)
+        blocks: list[Block] = []
+        outputs = read_outputs(document, plant.tags)
+        devices = Devices(plant, outputs, blocks.append, SystemClock(), lambda _: Home())
+        running = asyncio.ensure_future(devices.run())
+        try:
+            devices.beat()
+            devices.apply([Decision("lamp", {"red": "flash", "green": "off", "buzzer": "on"}, {})])
+            await until(lambda: devices.status().outputs[0].shown == "ok", "it is written and read back", 5)
+            assert (tower.tiers, tower.buzzer) == ([2, 0, 0, 0, 0], 1)
+            await until(lambda: any(b.values[:1] == ["flash"] for b in blocks), "the pages see it", 5)
+            frames = [frame for frame in tower.heard if frame[2:3] == b"S"]
+            assert len(frames) == 1, "one command, and none for every flash"
+            tower.tiers[0] = 0
+            devices.apply([Decision("lamp", {"red": "off", "green": "on", "buzzer": "off"}, {})])
+            await until(lambda: tower.tiers == [0, 0, 1, 0, 0] and tower.buzzer == 0, "it follows", 5)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+async def test_reconnecting_leaves_nothing_behind() -> None:
+    tower = Tower()
+    async with tower.listening():
+        before, files = len(asyncio.all_tasks()), open_files()
+        for _ in range(int(os.environ.get("EDGEFLOW_RECONNECTS", "100"))):
+            async with DRIVER.open(Link(host="127.0.0.1", port=tower.port), soon(), Home()) as session:
+                assert (await read(session, LA6, TIERS[0])).values == ["off"]
+        await until(lambda: len(asyncio.all_tasks()) <= before and open_files() <= files, "all is closed", 5)
 
 
 async def test_a_flood_is_not_kept() -> None:

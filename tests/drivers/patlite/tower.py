@@ -19,6 +19,8 @@ class Tower:
         self.filled = False
         self.heard: list[bytes] = []
         self.says: bytes | None = None
+        self.pieces = 0
+        self.cut = False
         self.port = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,7 +29,14 @@ class Tower:
                 head = await reader.readexactly(6)
                 data = await reader.readexactly(int.from_bytes(head[4:6], "big"))
                 self.heard.append(head + data)
-                writer.write(self.answer(head, data) if self.says is None else self.says)
+                answer = self.answer(head, data) if self.says is None else self.says
+                if self.cut:
+                    writer.write(answer[: len(answer) // 2])
+                    return
+                for start in range(0, len(answer), self.pieces or len(answer)):
+                    writer.write(answer[start : start + (self.pieces or len(answer))])
+                    if self.pieces:
+                        await asyncio.sleep(0.005)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
