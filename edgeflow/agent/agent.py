@@ -12,6 +12,7 @@ import structlog
 
 from edgeflow import __version__
 from edgeflow.agent.api import build
+from edgeflow.agent.commission import Commission
 from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config
 from edgeflow.agent.deployments import Deployments
@@ -75,6 +76,7 @@ class Agent:
             on_fault=_say_fault,
             most_timers=MOST_TIMERS,
             policy=config.policy,
+            version=store.version,
         )
         columns = TagColumns(config.plant.tags.values())
         uplink: Uplink | None = None
@@ -139,7 +141,12 @@ class Agent:
             render,
         )
         hub = Hub(clock)
-        app, feed = build(view, hub, Guard(config.root.http.hosts, token=token))
+        app, feed = build(
+            view,
+            hub,
+            Guard(config.root.http.hosts, token=token),
+            more=Commission(config.plant, devices, homes.of, Path(config.source.file).parent, clock).routes(),
+        )
         async with serve(app, config.root.http.host, config.root.http.port) as served:
             await deployments.start()
             await conductor.resume()

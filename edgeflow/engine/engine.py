@@ -58,9 +58,11 @@ class Engine:
         on_fault: Callable[[str, str], None] = lambda instance, reason: None,
         most_timers: int = sys.maxsize,
         policy: Policy = EVERYTHING,
+        version: int = 0,
     ) -> None:
         """`most_timers`: how many may fire in one input, so that catching up with a clock that was far
-        behind does not hold up everything else; the rest fires with the next ones."""
+        behind does not hold up everything else; the rest fires with the next ones. `version`: the highest that
+        any record had before, so that none is lower, whatever the clock was then."""
         self.place = place
         self._most_timers = most_timers
         self.now = 0
@@ -76,7 +78,7 @@ class Engine:
         self._due: list[tuple[int, int, Step, str]] = []
         self._due_most = _REPLACED
         self._feeds: dict[int, tuple[tuple[str, ...], tuple[Feed, ...]]] = {}
-        self._serial = self._version = 0
+        self._serial, self._version = 0, version
         self._gone: set[tuple[str, str]] = set()
 
     # inputs

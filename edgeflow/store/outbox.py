@@ -23,6 +23,7 @@ CREATE TABLE outbox_head (
     bytes INTEGER NOT NULL
 )
 """
+WITH_VERSION = "ALTER TABLE outbox_head ADD COLUMN version INTEGER NOT NULL DEFAULT 0"
 ROW_BYTES = 32
 """What a row costs in the file beside its record: key, times and its share of the page, rounded up."""
 
@@ -36,6 +37,7 @@ class Row:
     at_ns: int
     final: bool
     record: bytes
+    version: int
 
     @property
     def size(self) -> int:
@@ -47,7 +49,7 @@ class Head:
     """Where the queue stands: numbers that would else need a scan.
 
     `epoch` is a random 64-bit number in hexadecimal, one per outbox database; `seq` counts from 1
-    in it. `count` and `bytes` speak of what is still queued.
+    in it. `count` and `bytes` speak of what is still queued. `version` is the highest of any record ever.
     """
 
     epoch: str
@@ -55,15 +57,16 @@ class Head:
     acknowledged: int
     count: int
     bytes: int
+    version: int = 0
 
 
 def head(connection: sqlite3.Connection) -> Head:
     """Reads the head; a new database is given its epoch."""
-    row = connection.execute("SELECT epoch, last_seq, acknowledged, count, bytes FROM outbox_head").fetchone()
+    row = connection.execute("SELECT epoch, last_seq, acknowledged, count, bytes, version FROM outbox_head").fetchone()
     if row:
         return Head(*row)
     epoch = secrets.token_hex(8)
-    connection.execute("INSERT INTO outbox_head VALUES (1, ?, 0, 0, 0, 0)", (epoch,))
+    connection.execute("INSERT INTO outbox_head VALUES (1, ?, 0, 0, 0, 0, 0)", (epoch,))
     return Head(epoch, 0, 0, 0, 0)
 
 
@@ -79,8 +82,8 @@ def renew(connection: sqlite3.Connection, before: Head) -> Head:
 def save(connection: sqlite3.Connection, now: Head) -> None:
     """Writes the head at the end of the transaction that changed the queue."""
     connection.execute(
-        "UPDATE outbox_head SET last_seq = ?, acknowledged = ?, count = ?, bytes = ?",
-        (now.last_seq, now.acknowledged, now.count, now.bytes),
+        "UPDATE outbox_head SET last_seq = ?, acknowledged = ?, count = ?, bytes = ?, version = ?",
+        (now.last_seq, now.acknowledged, now.count, now.bytes, now.version),
     )
 
 
@@ -101,6 +104,7 @@ def append(connection: sqlite3.Connection, before: Head, rows: Sequence[Row]) ->
         last_seq=before.last_seq + len(rows),
         count=before.count + len(rows),
         bytes=before.bytes + sum(row.size for row in rows),
+        version=max([before.version, *(row.version for row in rows)]),
     )
 
 

@@ -68,6 +68,7 @@ CREATE TABLE call (
     call BLOB NOT NULL
 )
 """,
+        outbox.WITH_VERSION,
     ),
 )
 _AUDIT_KEPT = 10_000
@@ -244,6 +245,11 @@ class Store:
             log.warning("the queue of results has room again", dropped=lost, lasted=lasted)
             self._dropping_since_ns = None
 
+    @property
+    def version(self) -> int:
+        """The highest version that any record had, acknowledged ones too."""
+        return self._head.version
+
     async def states(self, flow: str) -> dict[str, bytes]:
         """The committed states of a flow's nodes."""
         statement = "SELECT node, state FROM node_state WHERE flow = ?"
@@ -354,7 +360,7 @@ def _rows(records: Sequence[Record]) -> list[outbox.Row]:
             raise ValueError(f"{record.stream}/{record.key} is live and must not be stored")
         try:
             _INT64(record.at)
-            row = outbox.Row(record.at, record.status == "final", encode(record))
+            row = outbox.Row(record.at, record.status == "final", encode(record), record.version)
         except (ValueError, OverflowError, StructError) as error:  # one record must not hold up all others
             log.error("a result cannot be written and was dropped", stream=record.stream, reason=str(error))
             continue

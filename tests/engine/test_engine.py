@@ -339,3 +339,12 @@ def test_late_history_goes_to_what_keeps_whole_blocks_and_says_so() -> None:
     ((_, seen, at),) = log(e)
     assert seen["in"] == {"values": {"x": 9}, "at": "2023-11-14T22:13:20.000Z", "late": True}
     assert at == 1_700_000_000_000_000_000
+
+
+def test_versions_of_records_rise_over_a_restart_whatever_the_clock_says() -> None:
+    e = engine(version=5_000_000_000_000)
+    e.advance(1_700_000_000_000_000_000)
+    assert [e.next_version(), e.next_version()] == [5_000_000_000_001, 5_000_000_000_002]
+    e = engine(version=7)
+    e.advance(1_700_000_000_000_000_000)
+    assert e.next_version() == 1_700_000_000_000

@@ -114,6 +114,19 @@ async def test_numbers_go_on_after_everything_was_acknowledged(tmp_path: Path) -
     await store.close()
 
 
+async def test_the_highest_version_is_known_after_a_restart_whatever_became_of_the_record(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "gateway.db")
+    assert store.version == 0
+    await store.commit({}, [record(1, version=7), record(2, version=2_000_000_000_000), record(3, version=9)])
+    await store.pending(10)
+    await store.acknowledge(3)
+    await store.commit({("f", "a"): b"1"}, [])
+    await store.close()
+    store = await Store.open(tmp_path / "gateway.db")
+    assert store.version == 2_000_000_000_000
+    await store.close()
+
+
 async def test_a_full_queue_drops_the_oldest_provisional_records_and_counts_them(tmp_path: Path) -> None:
     store = await Store.open(tmp_path / "gateway.db", StoreSettings(outbox_mb=1))
     filler = {"text": "x" * 10_000}
