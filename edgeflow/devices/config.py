@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 
 from edgeflow import driver as drivers
 from edgeflow.devices.plan import Counter, DevicePlan, LinkPlan, Plant, TagPlan
-from edgeflow.devices.template import FOLDER, Library, merge
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
@@ -217,7 +216,7 @@ class _Reading:
         self.document, self.find, self.installed = document, find, installed
         self.problems: list[Problem] = []
         self.forms: dict[str, _Forms | None] = {}
-        self.library = Library([Path(document.file).parent / FOLDER])
+        self.library: Any = None
 
     def plant(self) -> Plant:
         links_data = section(self.document, "links", self.problems)
@@ -249,6 +248,9 @@ class _Reading:
                 if key in data:
                     self._problem((*at, key), "is of use only with a `template`")
             return self.document
+        from edgeflow.devices.template import FOLDER, Library, merge  # noqa: PLC0415 - only where there is a template
+
+        self.library = self.library or Library([Path(self.document.file).parent / FOLDER])
         try:
             return merge(self.library.find(driver, str(data["template"])), self.document, at)
         except KeyError as error:
@@ -305,8 +307,13 @@ class _Reading:
         if not document or not model:
             return None
         tags = tuple(self._tag(name, key, tag, link.driver, document) for key, tag in model.tags.items())
+        for key, tag in model.tags.items():
+            if reason := link.driver.unfit(model, tag):
+                self._problem((*at, "tags", key), reason, document)
         on_connect = []
         for i, entry in enumerate(model.on_connect):
+            if reason := link.driver.unfit(model, entry):
+                self._problem((*at, "on_connect", i), reason, document)
             if not link.driver.writable(entry):
                 message = f"the driver {link.driver.name} cannot write this point"
                 self._problem((*at, "on_connect", i), message, document)

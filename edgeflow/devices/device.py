@@ -15,7 +15,6 @@ from edgeflow.clock import Clock
 from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import Connection, ended
 from edgeflow.devices.intake import DeviceStatus, Intake
-from edgeflow.devices.link import STRIKES
 from edgeflow.devices.patience import Patience
 from edgeflow.devices.plan import DevicePlan
 from edgeflow.driver import Column, Reader, Reads, Watches, Writes
@@ -83,6 +82,7 @@ class Device:
         self._heard_s: float | None = None  # loop time of the last answer or push in this session
         self._cadence = {i: tag.silence_ns for i, tag in enumerate(self.intake.tags) if tag.silence_ns}
         self._tag_heard_s: dict[int, float] = {}
+        self._polled: dict[tuple[int, ...] | None, float] = {}  # the last slot of each group that was read
         self._pushed: deque[tuple[Column, int]] = deque()
         self._news = asyncio.Event()
         self._again = False
@@ -124,7 +124,7 @@ class Device:
     async def serve(self, connection: Connection) -> None:
         """Programs the device, then polls or watches it until the session is lost."""
         self.intake.begin()
-        if self._shared and self.strikes >= STRIKES:
+        if self._shared and self.strikes:
             await asyncio.sleep(self._backoff.next())  # so that it costs the others a bounded share of the link
         await self._program(connection)
         if self.writer is not None:
@@ -238,7 +238,14 @@ class Device:
         every_s, indices = group.every_s, group.indices
         base_s = group.phase * every_s
         slot = (loop.time() - base_s) // every_s
+        if self.well and self._polled.get(indices) == slot:
+            slot += 1  # the link was lost over another device: this one's schedule goes on
         while True:
+            due_s = base_s + slot * every_s
+            if due_s > loop.time():
+                due = loop.create_future()
+                loop.call_at(due_s, _wake, due)
+                await due
             if self.writer is None or self.writer.alive(loop.time()):
                 stats.polls += 1
                 try:
@@ -253,6 +260,7 @@ class Device:
                     if indices is not None:
                         column.points = indices
                     intake.take(column, now_ns())
+                    self._polled[indices] = slot
             self._heard_s = now_s = loop.time()
             slot += 1
             late = (now_s - base_s) / every_s - slot
@@ -260,11 +268,6 @@ class Device:
                 missed = int(late + 0.5)
                 stats.late += missed
                 slot += missed
-            due_s = base_s + slot * every_s
-            if due_s > now_s:
-                due = loop.create_future()
-                loop.call_at(due_s, _wake, due)
-                await due
 
     # --- watching -------------------------------------------------------------------------------------
 

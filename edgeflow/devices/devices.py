@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -16,6 +17,7 @@ from edgeflow.devices.link import TICK_S, Link, LinkStatus
 from edgeflow.devices.output import ElementState, Output, OutputStats, OutputStatus, OutputWriter
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
+from edgeflow.document import suggestion
 from edgeflow.driver import Home, Reads, Writes
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, GOOD, Block, Sample, Scalar
@@ -23,6 +25,8 @@ from edgeflow.outputs.arbitration import Decision
 from edgeflow.units import NS_PER_S
 
 T = TypeVar("T")
+
+LOOKED_AT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Devices:
         self._links: dict[str, Link] = {}
         self._devices: dict[str, Device] = {}
         self._writers: dict[str, OutputWriter] = {}
+        self._looked_at_s: dict[str, float] = {}
         behind: dict[str, list[DevicePlan]] = {}
         for device in plant.devices.values():
             behind.setdefault(device.link, []).append(device)
@@ -110,6 +115,7 @@ class Devices:
             await asyncio.sleep(TICK_S)
             for link in self._links.values():
                 link.check(loop.time())
+            self._forget_raw(loop.time())
 
     def apply(self, decisions: Iterable[Decision]) -> None:
         """Takes over decisions of the arbitration; they are written at once."""
@@ -152,6 +158,43 @@ class Devices:
     def output_stats(self) -> Mapping[str, OutputStats]:
         """The counters of the writers, by device."""
         return {name: writer.stats for name, writer in self._writers.items()}
+
+    def raw(self, device: str) -> Mapping[str, Scalar]:
+        """The newest values of a device's tags as the driver gave them, before scaling.
+
+        They are kept from the first call on, until nobody has asked for `LOOKED_AT_S`. Raises Rejected.
+        """
+        found = self._devices.get(device)
+        if found is None:
+            raise Rejected(f"there is no device {device!r}{suggestion(device, self._devices)}")
+        self._looked_at_s[device] = asyncio.get_running_loop().time()
+        if found.intake.raw is None:
+            found.intake.raw = {}
+        return found.intake.raw
+
+    def _forget_raw(self, now_s: float) -> None:
+        for device, looked_s in list(self._looked_at_s.items()):
+            if now_s - looked_s > LOOKED_AT_S:
+                del self._looked_at_s[device]
+                self._devices[device].intake.raw = None
+
+    # --- the links themselves, for a person at work on them -----------------------------------------------
+
+    def connection(self, link: str) -> Connection:
+        """The open connection of a link; raises Rejected (no such link) and LinkDown (not connected)."""
+        found = self._link(link)
+        if found.connection is None:
+            raise LinkDown(f"{link}: {found.reason}")
+        return found.connection
+
+    def lent(self, link: str, reason: str) -> AbstractAsyncContextManager[None]:
+        """Gives the connection of a link up while the block runs; see `Link.lent`. Raises Rejected."""
+        return self._link(link).lent(reason)
+
+    def _link(self, name: str) -> Link:
+        if name not in self._links:
+            raise Rejected(f"there is no link {name!r}{suggestion(name, self._links)}")
+        return self._links[name]
 
     # --- one-off reads and writes ---------------------------------------------------------------------
 

@@ -84,6 +84,7 @@ class Intake:
         self.tags = tuple(tag for tag in plan.tags if tag.read)
         self._whole = self._part(range(len(self.tags)))
         self._parts: dict[tuple[int, ...], _Part] = {}
+        self.raw: dict[str, Scalar] | None = None  # the newest before scaling, kept while somebody looks
         self._calm = False  # good, and nothing to judge: nearly always
         self._told = False  # whether the tags have been told that the device is lost
         self._back_ns = 0  # when it came back last
@@ -130,6 +131,8 @@ class Intake:
         else:
             self._repeat(column, read_ns)
             return
+        if self.raw is not None:
+            self.raw.update(zip(part.tags, column.values, strict=False))
         try:
             values, faults = part.scaled(column)
         except ValueError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 _CLOSE_S = 2.0
 TICK_S = 0.5
+_STEADY_S = 5.0
+"""A session that lasted so long is followed by the next without a wait."""
 STRIKES = 2
 """So many times a device has to lose the link, without an answer of its own, to be blamed alone."""
 
@@ -69,6 +72,10 @@ class Link:
         self.reason = "not yet connected"
         self._clients, self._clock = clients, clock
         self._backoff, self._said = Backoff(), ""
+        self._at_once = False
+        self._free, self._idle = asyncio.Event(), asyncio.Event()
+        self._free.set()
+        self._idle.set()
         self._state: Literal["good", "bad", "connecting"] = "connecting"
         self._since_ns = clock.now_ns()
 
@@ -79,8 +86,33 @@ class Link:
     async def run(self) -> None:
         """Keeps the link open for ever; ends only by being cancelled, or by a bug above the drivers."""
         while True:
+            self._idle.clear()
+            self._at_once = False
             await self._session()
-            await asyncio.sleep(self._backoff.next())
+            self._idle.set()
+            if not self._at_once:
+                await asyncio.sleep(self._backoff.next())
+            await self._free.wait()
+
+    @asynccontextmanager
+    async def lent(self, reason: str) -> AsyncIterator[None]:
+        """Has no session while the block runs, so that somebody else can have the connection; one at a time.
+
+        Its devices are BAD meanwhile, with the reason. Raises Rejected where it is lent already.
+        """
+        if not self._free.is_set():
+            raise Rejected(f"{self.plan.name}: {self.reason}")
+        self._free.clear()
+        try:
+            if self.connection is not None:
+                self.connection.fail(reason)
+            else:
+                self._lost(reason, None)
+            await self._idle.wait()
+            self.reason = reason
+            yield
+        finally:
+            self._free.set()
 
     def proved(self) -> None:
         """An answer has come: the link is good. An open socket alone proves nothing."""
@@ -113,6 +145,8 @@ class Link:
                 holder.cancel()
                 self._lost(holder.result() if holder.done() else "it could not be opened in time", None)
                 return
+            if not self._free.is_set():
+                return  # lent while it was being opened
             self.stats.opened += 1
             connection = Connection(
                 self.plan.name, opened.result(), self.plan.driver.serial, self.stats, self._lost, self._broken
@@ -139,9 +173,12 @@ class Link:
         return ""
 
     async def _serve(self, connection: Connection) -> None:
+        time = asyncio.get_running_loop().time
+        begun_s = time()
         for client in self._clients:
             connection.spawn(client, client, client.serve(connection))
         await asyncio.wait({connection.ended})
+        self._at_once |= time() - begun_s >= _STEADY_S
         if connection.crash is not None:
             raise connection.crash
 
@@ -175,6 +212,7 @@ class Link:
             blamed.strikes += 1
             if blamed.strikes >= STRIKES and any(client.well for client in self._clients if client is not blamed):
                 blamed.lost(reason, alone=True)
+                self._at_once = True  # that one has to wait, not the others
                 return
         if self._state != "bad":
             log.warning("link lost", link=self.plan.name, reason=reason)

@@ -10,9 +10,9 @@ from edgeflow.devices.backoff import Backoff
 
 T = TypeVar("T")
 
-_TIMES_SLOWEST = 5.0
+_TIMES_SLOWEST, _TIMES_USUAL = 5.0, 3.0
 _LEAST_S, _LEAST_PROBE_S = 0.2, 0.1
-_FADES = 0.98
+_FADES, _LEARNS = 0.98, 0.1
 _SHARE = 0.05
 _LONGEST_PAUSE_S = 8.0
 _FULL_EVERY = 50
@@ -23,15 +23,16 @@ class Patience:
     """The patience with one of several devices behind a link.
 
     Who asks a silent device keeps all others on the link waiting. So a request may take five times the
-    slowest answer seen lately, not the whole time-out; a device that does not answer gets at most a
-    twentieth of the link's time, and is asked at least every 8 s. Every fiftieth time it has the whole
-    time-out, in case it has become slow.
+    slowest answer seen lately, not the whole time-out. A device that does not answer is given three times
+    what it usually took and at most a twentieth of the link's time, and is asked at least every 8 s. Every
+    fiftieth time it has the whole time-out, in case it has become slow.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._time = asyncio.get_running_loop().time
         self._slowest_s: float | None = None
+        self._usual_s = 0.0
         self._failures = 0
         self._until_s: float | None = None  # while it is silent: nobody asks before
         self._backoff = Backoff()
@@ -41,8 +42,9 @@ class Patience:
         """What the next request may take."""
         if self._slowest_s is None or (self._failures and self._failures % _FULL_EVERY == 0):
             return self._timeout_s
-        least_s = _LEAST_PROBE_S if self._failures else _LEAST_S
-        return min(self._timeout_s, max(least_s, _TIMES_SLOWEST * self._slowest_s))
+        if self._failures:
+            return min(self._timeout_s, max(_LEAST_PROBE_S, _TIMES_USUAL * self._usual_s))
+        return min(self._timeout_s, max(_LEAST_S, _TIMES_SLOWEST * self._slowest_s))
 
     async def turn(self) -> None:
         """Waits while the device is silent and not due; then one may ask, and others wait for what becomes of it."""
@@ -70,6 +72,7 @@ class Patience:
         self._until_s = self._time() + pause_s
 
     def _answered(self, took_s: float) -> None:
+        self._usual_s += (took_s - self._usual_s) * (_LEARNS if self._slowest_s is not None else 1.0)
         self._slowest_s = max(took_s, (self._slowest_s or 0.0) * _FADES)
         if self._failures:
             self._failures, self._until_s = 0, None

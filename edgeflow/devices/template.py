@@ -43,7 +43,8 @@ OWN = ("link", "template", "with", "only", "tags")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)+")
 _PARAMETER = r"[a-z][a-z0-9_]*"
-_HOLE = re.compile(rf"\{{({_PARAMETER})\}}")
+_HOLE = re.compile(rf"(?<!\{{)\{{({_PARAMETER})\}}(?!\}})")
+_ESCAPED = re.compile(rf"\{{(\{{{_PARAMETER}\}})\}}")
 _SUM = re.compile(r"[-+*/().0-9eE\s]*")
 _KINDS: Mapping[str, tuple[type, ...]] = {"number": (int, float), "integer": (int,), "text": (str,), "boolean": (bool,)}
 _OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -178,6 +179,18 @@ def shipped(driver: str) -> Traversable | None:
     return None
 
 
+def shipped_folders() -> list[Path]:
+    """The folders of templates of all installed drivers; a driver that cannot be imported has none."""
+    found = []
+    for name in drivers.names():
+        try:
+            folder = shipped(name)
+        except ImportError:
+            continue
+        found += [folder] if isinstance(folder, Path) else []
+    return found
+
+
 def _names(root: Traversable, above: str = "") -> Iterable[str]:
     for each in root.iterdir() if root.is_dir() else ():
         if each.is_dir():
@@ -228,15 +241,18 @@ def fill(value: Value, parameters: Mapping[str, Value]) -> Value:
     """Puts parameters into `{name}`.
 
     A text that is only one of them takes the value itself; one of numbers with + - * / between them is worked
-    out, like `{first} + 4` or `0.001 * {ratio}`; into any other text the value is written.
+    out, like `{first} + 4` or `0.001 * {ratio}`; into any other text the value is written. `{{name}}` is `{name}`
+    itself, which is how some points of MQTT are written.
     """
     if isinstance(value, str):
         whole = _HOLE.fullmatch(value)
         if whole:
             return parameters[whole[1]]
+        holes = _HOLE.findall(value)
         text = _HOLE.sub(lambda hole: str(parameters[hole[1]]), value)
-        numbers = all(_is_number(parameters[hole]) for hole in _HOLE.findall(value))
-        return _worked_out(text) if text is not value and text != value and numbers and _SUM.fullmatch(text) else text
+        if holes and _SUM.fullmatch(text) and all(_is_number(parameters[hole]) for hole in holes):
+            return _worked_out(text)
+        return _ESCAPED.sub(r"\1", text)
     if isinstance(value, Mapping):
         return {key: fill(item, parameters) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -31,6 +31,7 @@ from typing import Any
 
 from edgeflow import document
 from edgeflow.clock import utc_text
+from edgeflow.devices.template import CASE
 from edgeflow.document import Document
 from edgeflow.engine.engine import Engine
 from edgeflow.errors import ConfigError, Problem, Rejected
@@ -72,14 +73,18 @@ class CaseResult:
 def find_cases(paths: Iterable[Path]) -> list[Path]:
     """The case files that paths lead to: a folder (searched), a flow.yaml (its cases), or a case itself.
 
+    Recorded cases of templates (`edgeflow.testing.templates`) lie beside the template.
+
     Raises ConfigError for a path without any.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            cases = sorted(p for p in path.rglob("*.yaml") if p.parent.name == "cases")
+            cases = sorted(p for p in path.rglob("*.yaml") if p.parent.name == "cases" or p.name.endswith(CASE))
         elif path.name == "flow.yaml":
             cases = sorted(path.parent.glob("cases/*.yaml"))
+        elif (recorded := path.with_name(path.name.removesuffix(".yaml") + CASE)).is_file():
+            cases = [recorded]
         else:
             cases = [path]
         if not cases:
@@ -91,7 +96,13 @@ def find_cases(paths: Iterable[Path]) -> list[Path]:
 def run_cases(paths: Iterable[Path], kinds: Kinds | None = None) -> list[CaseResult]:
     """Runs every case that `paths` lead to."""
     kinds = installed() if kinds is None else kinds
-    return [run_case(path, kinds) for path in find_cases(paths)]
+    return [_recorded(path) if path.name.endswith(CASE) else run_case(path, kinds) for path in find_cases(paths)]
+
+
+def _recorded(path: Path) -> CaseResult:
+    from edgeflow.testing import templates  # noqa: PLC0415 - it needs servers, which flows do not
+
+    return templates.run_case(path)
 
 
 def run_case(path: Path, kinds: Kinds) -> CaseResult:

@@ -1,0 +1,301 @@
+"""Twenty Modbus devices, one of them in turn failing in every way: `python tests/devices/modbus_campaign.py`.
+
+Every value that arrives is compared with what its register held at that time. At the end of each fault it says
+how many there were, how much the polls of the other devices were late (the 99th percentile must be at most a tenth
+of the interval), and when the data of the failing one were back (10 s). It ends with 1 where something does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from edgeflow.clock import SystemClock
+from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.devices import Devices
+from edgeflow.document import parse
+from edgeflow.driver import Home
+from edgeflow.model import Block
+from edgeflow.testing.relay import until
+from edgeflow.units import NS_PER_S
+from tests.devices.units import Units, other_unit, tick, value
+
+BACK_S = 10.0
+JITTER = 0.1
+VARIANTS = ("tcp", "rtu-over-tcp", "serial")
+FAULTS = (
+    "hang", "half-open", "trickle", "garble", "late", "reset", "wrong-unit", "cut", "delay", "duplicate", "drop",
+)  # fmt: skip
+NOT_ON_A_LINE = {"serial": {"reset", "drop"}, "rtu-over-tcp": {"drop"}, "tcp": set[str]()}
+_TAGS = ", ".join(
+    [
+        *(f"r{a}: {{register: {a}}}" for a in range(20)),
+        *(f"d{a}: {{register: {a}, type: uint32}}" for a in range(200, 220, 2)),
+        *(f"i{a}: {{input: {a}}}" for a in range(5)),
+    ]
+)
+
+
+@dataclass
+class Trial:
+    """What one fault of one device did. Times in s; `late`: by how much the others' polls were off their schedule."""
+
+    fault: str
+    values: int = 0
+    wrong: list[str] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
+    missed: int = 0
+    bad_s: float = 0.0
+    back_s: float = 0.0
+
+    def percentile(self, share: float) -> float:
+        return statistics.quantiles(self.late, n=1000)[round(share * 1000) - 1] if len(self.late) > 1 else 0.0
+
+
+class Watcher:
+    """Takes every block, and compares every value."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.values = 0
+        self.wrong: list[str] = []
+        self.read_at: dict[str, list[int]] = {}
+        self.good: dict[str, bool] = {}
+        self._age_ns = round((timeout_s + 0.02) * NS_PER_S)
+
+    def __call__(self, block: Block) -> None:
+        faults = block.faults or {}
+        self.good[block.device] = not faults
+        if not faults:
+            self.read_at.setdefault(block.device, []).append(block.read_ns)
+        unit = int(block.device[1:])
+        for i, (tag, found) in enumerate(zip(block.tags, block.values, strict=True)):
+            if i not in faults:
+                self._check(unit, tag.partition("/")[2], found, block.read_ns)
+
+    def _check(self, unit: int, name: str, found: object, read_ns: int) -> None:
+        """It must be what the register held between then and a time-out before."""
+        self.values += 1
+        function, address = (4 if name[0] == "i" else 3), int(name[1:])
+        for at in range(tick(read_ns), tick(read_ns - self._age_ns) - 1, -1):
+            held = value(unit, function, address, at)
+            if name[0] == "d":
+                held = held << 16 | value(unit, function, address + 1, at)
+            if found == held:
+                return
+        self.wrong.append(f"unit {unit} {name}: {found!r} at {read_ns / NS_PER_S:.3f}")
+
+
+class Campaign:
+    """The devices of one variant, read by the real shell."""
+
+    def __init__(self, variant: str, units: Units, devices: Devices, watcher: Watcher, every_s: float) -> None:
+        self.variant, self.units, self.devices, self.watcher, self.every_s = variant, units, devices, watcher, every_s
+
+    def faults(self) -> list[str]:
+        return [fault for fault in FAULTS if fault not in NOT_ON_A_LINE[self.variant]]
+
+    async def trial(self, fault: str, unit: int, seconds: float) -> Trial:
+        """Lets one unit fail for so long, then waits until its data are back."""
+        watcher, name = self.watcher, f"u{unit:02}"
+        begun_ns, values, wrong = SystemClock().now_ns(), watcher.values, len(watcher.wrong)
+        loop = asyncio.get_running_loop()
+        trial, begun = Trial(fault), loop.time()
+        self._fail(unit, fault)
+        while loop.time() < begun + seconds:
+            await asyncio.sleep(0.02)
+            if not trial.bad_s and not watcher.good[name]:
+                trial.bad_s = loop.time() - begun
+        ended_ns = SystemClock().now_ns()
+        self._repair(unit)
+        repaired = loop.time()
+        since_ns = SystemClock().now_ns()
+        await until(lambda: watcher.good[name] and watcher.read_at[name][-1] > since_ns, "data are back", BACK_S)
+        trial.back_s = loop.time() - repaired
+        trial.values, trial.wrong = watcher.values - values, watcher.wrong[wrong:]
+        for other in watcher.read_at:
+            if other != name:
+                self._punctuality(trial, other, begun_ns, ended_ns)
+        return trial
+
+    def _punctuality(self, trial: Trial, device: str, begun_ns: int, ended_ns: int) -> None:
+        """How far its reads were from their places on the schedule: once in an interval, at the phase usual for it."""
+        every_ns = round(self.every_s * NS_PER_S)
+        read_at = [at for at in self.watcher.read_at[device] if begun_ns <= at < ended_ns]
+        if not read_at:
+            trial.missed += (ended_ns - begun_ns) // every_ns
+            return
+        phases = [at % every_ns for at in read_at]
+
+        def off(phase: int, usual: int) -> int:
+            return abs((phase - usual + every_ns // 2) % every_ns - every_ns // 2)
+
+        usual = min(phases[:60], key=lambda each: sum(off(phase, each) for phase in phases))
+        trial.late += [off(phase, usual) / NS_PER_S for phase in phases]
+        trial.missed += max(0, (ended_ns - begun_ns) // every_ns - len(read_at))
+
+    def _fail(self, unit: int, fault: str) -> None:
+        if self.variant != "tcp":
+            self.units.faults[unit] = fault
+            return
+        relay, timeout_s = self.units.relays[unit], self.units.late_s / 1.5
+        faults = {
+            "hang": relay.hang,
+            "half-open": relay.half_open,
+            "trickle": partial(relay.trickle, 0.02),
+            "garble": partial(relay.garble, 1.0),  # Modbus TCP has no check sum of its own, so the whole answer
+            "late": partial(relay.delay, 1.5 * timeout_s),
+            "reset": relay.reset,
+            "wrong-unit": partial(relay.alter, other_unit),
+            "cut": relay.cut,
+            "delay": partial(relay.delay, 0.3 * timeout_s),
+            "duplicate": relay.duplicate,
+        }
+
+        async def begin() -> None:
+            if fault == "drop":
+                await relay.drop()
+            else:
+                faults[fault]()
+
+        if fault:
+            self.units.call(begin())
+
+    def _repair(self, unit: int) -> None:
+        self.units.faults.pop(unit, None)
+        relay = self.units.relays[unit]
+
+        async def end() -> None:
+            relay.resume()
+            if not relay.open:
+                await relay.restore()
+
+        self.units.call(end())
+
+
+@contextmanager
+def _serial_pair(folder: Path) -> Iterator[tuple[str, str]]:
+    """Two serial lines that are the ends of one wire."""
+    ends = str(folder / "near"), str(folder / "far")
+    socat = subprocess.Popen(["socat", *(f"pty,raw,echo=0,link={end}" for end in ends)])
+    try:
+        by = time.monotonic() + 5
+        while not all(Path(end).exists() for end in ends):
+            assert time.monotonic() < by, "socat makes no serial lines"
+            time.sleep(0.01)
+        yield ends
+    finally:
+        socat.terminate()
+        socat.wait(10)
+
+
+def _configuration(variant: str, units: Units, serial: str, every_s: float, timeout_s: float) -> str:
+    links = {
+        "tcp": "\n".join(
+            f"  l{unit:02}: {{driver: modbus, host: 127.0.0.1, port: {relay.port}}}"
+            for unit, relay in units.relays.items()
+        ),
+        "rtu-over-tcp": f"  line: {{driver: modbus, transport: rtu-over-tcp, host: 127.0.0.1, port: {units.line}}}",
+        "serial": f"  line: {{driver: modbus, serial: {serial}, baud: 115200}}",
+    }
+    rates = f"every: {every_s * 1000:g} ms, timeout: {timeout_s * 1000:g} ms"
+    devices = "\n".join(
+        f"  u{unit:02}: {{link: {f'l{unit:02}' if variant == 'tcp' else 'line'}, unit: {unit}, {rates}, "
+        f"tags: {{{_TAGS}}}}}"
+        for unit in range(1, units.count + 1)
+    )
+    return f"links:\n{links[variant]}\ndevices:\n{devices}\n"
+
+
+@asynccontextmanager
+async def campaign(
+    variant: str,
+    folder: Path,
+    *,
+    count: int = 20,
+    every_s: float = 1.0,
+    timeout_s: float = 0.5,
+    answer_s: float = 0.003,
+    settle_s: float = 0.0,
+) -> AsyncIterator[Campaign]:
+    """All devices running and good; `settle_s`: so much longer, until all is measured and on its schedule."""
+    with Units(count, answer_s) as units, _serial_pair(folder) as (near, far):
+        units.late_s = 1.5 * timeout_s
+        if variant == "serial":
+            units.serve_line(far)
+        plant = read_links_and_devices(parse(_configuration(variant, units, near, every_s, timeout_s)))
+        watcher, homes = Watcher(timeout_s), dict[str, Home]()
+        devices = Devices(plant, {}, watcher, SystemClock(), lambda driver: homes.setdefault(driver, Home()))
+        running = asyncio.get_running_loop().create_task(devices.run())
+        try:
+            await until(
+                lambda: len(watcher.good) == count and all(watcher.good.values()), "all devices are good", 20 + count
+            )
+            await asyncio.sleep(settle_s)
+            yield Campaign(variant, units, devices, watcher, every_s)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+
+
+def main() -> int:
+    """Runs the chosen variants; 1 where something does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("variants", nargs="*", help=f"{', '.join(VARIANTS)}; default: all")
+    parser.add_argument("--faults", default="", help=f"with commas between them, of {', '.join(FAULTS)}; default: all")
+    parser.add_argument("--seconds", type=float, default=600, help="how long each fault lasts (600)")
+    parser.add_argument("--units", type=int, default=20, help="how many devices (20)")
+    parser.add_argument("--answer", type=float, default=0.003, help="seconds that a device takes to answer (0.003)")
+    given = parser.parse_args()
+    unknown = set(given.variants) - set(VARIANTS) or set(filter(None, given.faults.split(","))) - set(FAULTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    failed = []
+    for variant in given.variants or VARIANTS:
+        with tempfile.TemporaryDirectory() as folder:
+            failed += asyncio.run(_run(variant, Path(folder), given))
+    print(f"failed: {', '.join(failed)}" if failed else "everything holds")
+    return bool(failed)
+
+
+async def _run(variant: str, folder: Path, given: argparse.Namespace) -> list[str]:
+    failed = []
+    print(f"\n{variant}: {given.units} units, every 1 s, each fault for {given.seconds:g} s", flush=True)
+    print(
+        f"  {'fault':<12}{'values':>9}{'wrong':>7}{'missed':>8}{'late p50':>10}{'p99':>8}{'max':>8}{'BAD in':>9}{'back in':>9}"
+    )
+    async with campaign(variant, folder, count=given.units, answer_s=given.answer, settle_s=10) as running:
+        chosen = [fault for fault in running.faults() if not given.faults or fault in given.faults.split(",")]
+        for n, fault in enumerate(["", *chosen]):
+            unit = 1 + (7 * n) % given.units
+            trial = await running.trial(fault, unit, given.seconds if fault else min(given.seconds, 30))
+            p50, p99, most = trial.percentile(0.5), trial.percentile(0.99), max(trial.late)
+            good = not trial.wrong and p99 <= JITTER * running.every_s and trial.back_s <= BACK_S
+            bad = f"{trial.bad_s:.2f} s" if trial.bad_s else "-"
+            print(
+                f"  {fault or 'none':<12}{trial.values:>9}{len(trial.wrong):>7}{trial.missed:>8}{p50 * 1e3:>7.1f} ms"
+                f"{p99 * 1e3:>5.0f} ms{most * 1e3:>5.0f} ms{bad:>9}{trial.back_s:>7.2f} s"
+                f"{'' if good else '  DOES NOT HOLD'}",
+                flush=True,
+            )
+            for line in trial.wrong[:5]:
+                print(f"    wrong: {line}")
+            if not good:
+                failed.append(f"{variant} {fault}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

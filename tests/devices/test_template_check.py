@@ -1,0 +1,180 @@
+"""A template tried against a real server: what fits, what does not, and which other template knows the device."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeflow.devices.check import WRONG, Options, check, check_on
+from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.plan import Plant
+from edgeflow.devices.template import Library
+from edgeflow.document import Document, parse
+from edgeflow.driver import Finding, Home, Note, Progress, Row
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.model import Scalar
+from edgeflow.testing.registers import Registers
+from edgeflow.testing.session import Wire
+
+QUICK = Options.model_validate({"reads": 2, "every": "10 ms"})
+
+
+def float32(value: float) -> list[int]:
+    return list(struct.unpack(">HH", struct.pack(">f", value)))
+
+
+def sdm120(voltage: float = 230.0) -> Registers:
+    """An Eastron SDM120 with 1840 W: by its map, address and value."""
+    values = {
+        0: voltage,
+        6: 10,
+        12: 8 * voltage,
+        18: 10 * voltage,
+        24: 6 * voltage,
+        30: 0.8,
+        70: 50,
+        72: 7,
+        74: 0,
+        76: 5,
+        78: 0,
+    }
+    words = {address + i: word for address, value in values.items() for i, word in enumerate(float32(value))}
+    return Registers({"input": words})
+
+
+def plant_of(port: int, **device: Any) -> Plant:
+    data = {
+        "links": {"l": {"driver": "modbus", "host": "127.0.0.1", "port": port}},
+        "devices": {"m": {"link": "l", "timeout": "500 ms", **device}},
+    }
+    return read_links_and_devices(Document("gateway.yaml", data, {}))
+
+
+async def findings(registers: Registers, options: Options = QUICK, **device: Any) -> list[Finding]:
+    async with registers.served() as port:
+        plant = plant_of(port, **device)
+        return [f async for f in check(plant.links["l"], plant.devices["m"], Library(), Home(), options)]
+
+
+def rows(found: list[Finding], table: str) -> dict[Scalar, Mapping[str, Scalar]]:
+    return {f.cells[table]: f.cells for f in found if isinstance(f, Row) and table in f.cells}
+
+
+def notes(found: list[Finding]) -> list[str]:
+    return [f.text for f in found if isinstance(f, Note)]
+
+
+async def test_a_device_that_is_what_it_is_said_to_be_fits() -> None:
+    found = await findings(sdm120(), template="eastron/sdm120")
+    assert not [f for f in found if isinstance(f, Row) and f.cells["result"] in WRONG]
+    assert rows(found, "tag")["power"] == {"tag": "power", "value": 1.84, "unit": "kW", "result": "read", "says": ""}
+    assert rows(found, "probe")["input: 70, type: float32"]["result"] == "fits"
+    assert rows(found, "check")["frequency"]["says"] == "frequency is 50 Hz, between 40 and 70"
+    assert notes(found) == ["m: 11 of 11 tags were read. It fits eastron/sdm120."]
+    assert any(isinstance(f, Progress) for f in found)
+
+
+async def test_a_device_of_another_kind_is_told_with_the_kind_that_it_is() -> None:
+    found = await findings(sdm120(), template="carlo-gavazzi/em340")
+    assert rows(found, "probe")["input: 51, type: int16"]["result"] == "does not fit"
+    assert any(note.startswith("This may be eastron/sdm120 (Eastron SDM120") for note in notes(found))
+    assert "It is likely not a carlo-gavazzi/em340" in notes(found)[-1]
+
+
+async def test_a_device_that_refuses_all_that_a_template_asks_is_told_what_it_may_be() -> None:
+    found = await findings(sdm120(), template="sunspec/meter")
+    assert {row["result"] for row in rows(found, "tag").values()} == {"not readable"}
+    assert "SunSpec" in str(rows(found, "tag")["power"]["says"])
+    assert any(note.startswith("This may be eastron/sdm120 (") for note in notes(found))
+
+
+async def test_a_device_that_says_who_it_is_is_told_for_certain() -> None:
+    words = dict.fromkeys(range(80), 0) | {11: 1650, 0: 2300, 2: 2310, 4: 2290, 51: 500}
+    found = await findings(Registers({"input": words}), template="eastron/sdm120")
+    assert any(note.startswith("This is carlo-gavazzi/em24-ethernet (") for note in notes(found))
+
+
+async def test_the_other_templates_are_left_alone_where_that_is_not_wanted() -> None:
+    options = Options.model_validate({"reads": 1, "every": "10 ms", "others": False})
+    found = await findings(sdm120(), options, template="carlo-gavazzi/em340")
+    assert len(notes(found)) == 1
+
+
+async def test_a_point_that_cannot_be_read_is_told_with_the_reason() -> None:
+    found = await findings(sdm120(), template="eastron/sdm120", tags={"odd": {"input": 4000}, "out": {"coil": 1}})
+    tags = rows(found, "tag")
+    assert tags["odd"]["result"] == "not readable"
+    assert "illegal data address" in str(tags["odd"]["says"])
+    assert tags["out"]["result"] == "not readable"
+    assert tags["power"]["result"] == "read"
+    assert "not readable: odd, out" in notes(found)[-1]
+
+
+async def test_a_value_out_of_its_range_is_shown_and_told() -> None:
+    found = await findings(sdm120(), template="eastron/sdm120", tags={"voltage_l1": {"scale": 10}})
+    row = rows(found, "tag")["voltage_l1"]
+    assert (row["value"], row["result"]) == (2300, "does not fit")
+    assert "10 times too large" in str(row["says"])
+
+
+async def test_a_device_without_a_template_is_read_and_its_ranges_are_judged() -> None:
+    found = await findings(
+        sdm120(), tags={"f": {"input": 70, "type": "float32", "range": [40, 70]}, "raw": {"input": 70}}
+    )
+    assert {tag: row["result"] for tag, row in rows(found, "tag").items()} == {"f": "fits", "raw": "read"}
+    assert not rows(found, "check")
+
+
+async def test_tags_that_were_taken_away_are_not_judged() -> None:
+    found = await findings(sdm120(), template="eastron/sdm120", only=["frequency", "power"])
+    assert list(rows(found, "tag")) == ["power", "frequency"]
+    assert list(rows(found, "check")) == ["frequency"]
+
+
+async def test_without_load_it_is_said_that_nothing_can_be_judged() -> None:
+    registers = sdm120()
+    for address in (6, 7, 12, 13, 18, 19, 24, 25):
+        registers.tables["input"][address] = 0
+    found = await findings(registers, template="eastron/sdm120")
+    assert "2 checks say nothing without load" in notes(found)[-1]
+
+
+async def test_what_contradicts_itself_in_public_maps_is_told_where_the_device_is_not_what_it_should_be() -> None:
+    options = Options.model_validate({"reads": 1, "others": False})
+    found = await findings(sdm120(), options, template="siemens/pac2200")
+    assert any(note.startswith("Frequency at 55 or at 46.") for note in notes(found))
+
+
+async def test_a_device_that_does_not_answer_ends_it() -> None:
+    plant = plant_of(1, template="eastron/sdm120")
+    with pytest.raises(LinkDown):
+        _ = [f async for f in check(plant.links["l"], plant.devices["m"], Library(), Home(), QUICK)]
+
+
+async def test_it_can_be_tried_on_a_session_that_somebody_else_holds() -> None:
+    wire = Wire({1: 50.0})
+    text = "links: {l: {driver: fake}}\ndevices: {m: {link: l, tags: {f: {address: 1, range: [40, 70]}}}}"
+    plant = read_links_and_devices(parse(text), lambda _: wire.driver(), lambda: ["fake"])
+    link, asked = plant.links["l"], []
+
+    async def ask(request: Any) -> Any:
+        asked.append(request)
+        return await request(float("inf"))
+
+    async with link.driver.open(link.config, float("inf"), Home()) as session:
+        found = [f async for f in check_on(session, ask, plant.devices["m"], Library(), QUICK)]
+    assert rows(found, "tag")["f"]["result"] == "fits"
+    assert len(asked) == 1 + QUICK.reads
+
+
+async def test_a_device_that_can_only_be_written_cannot_be_judged_by_reading(tmp_path: Path) -> None:
+    class Deaf:
+        """A session that can neither read nor watch."""
+
+    plant = plant_of(1, tags={"f": {"input": 1}})
+    with pytest.raises(Rejected, match="can neither read nor watch"):
+        _ = [f async for f in check_on(Deaf(), lambda _: None, plant.devices["m"], Library(), QUICK)]  # type: ignore[arg-type,return-value] # never asked
