@@ -8,25 +8,35 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
 from operator import itemgetter
-from struct import Struct, error
+from struct import Struct
 from typing import Any
 
-from edgeflow.errors import Rejected
+from edgeflow.errors import EdgeFlowError, Rejected
 from edgeflow.model import Scalar
-from edgeflow_modbus.config import Device, Point, Type
+from edgeflow_modbus.config import Absent, Device, Point
+from edgeflow_modbus.pdu import ADDRESSES, Table, place
+from edgeflow_modbus.registers import Type
 
 Decode = Callable[[bytes], Sequence[Scalar]]
 """The payload of one answer to the values of its points, in the order they were given."""
 
+Compose = Callable[[Sequence[Any]], Scalar]
+"""The raw values of a point's parts to its value; raises NoValue."""
+
+NOT_AVAILABLE = "the device says: not available"
+
 _CODE: dict[Type, str] = {
     "bool": "H", "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "uint32": "I",
     "int64": "q", "uint64": "Q", "float16": "e", "float32": "f", "float64": "d",
+    "bcd16": "H", "bcd32": "I", "acc32": "I", "acc64": "Q",
 }  # fmt: skip
-_RANGE: dict[str, tuple[int, int]] = {
-    **{f"int{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
-}
 _BITS = [tuple(byte >> bit & 1 == 1 for bit in range(8)) for byte in range(256)]
+_POWERS = 10
+_NO_FACTOR = -0x8000
+
+
+class NoValue(EdgeFlowError):
+    """What the device gave is no value; the message says why, as the reason of a BAD point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,36 +44,205 @@ class Layout:
     """How a value lies in its registers.
 
     `places` are the positions of its bytes, most significant first, counted from the first register.
+    `field`: the lowest bit and the number of bits where it is only some bits of that.
     """
 
     kind: Type
     code: str
     places: tuple[int, ...]
     size: int
-    bit: int | None = None
+    field: tuple[int, int] | None = None
 
     @property
     def partial(self) -> bool:
-        """Whether it shares its register with something else: a bit, or a byte."""
-        return self.bit is not None or len(self.places) < self.size
+        """Whether it shares its register with something else: bits, or a byte."""
+        return self.field is not None or (len(self.places) < self.size and self.kind != "string")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one point needs of one table: `count` addresses from `start` on, as on the wire.
+
+    `layout` says how its raw value lies there; None for a coil or a discrete input.
+    """
+
+    table: Table
+    start: int
+    count: int
+    layout: Layout | None
+
+
+def parts(point: Point, device: Device) -> tuple[Part, ...]:
+    """What must be read for a point: its own addresses, then those of `plus`, then the register of `factor`.
+
+    Raises Rejected, saying why and what to do, where this device cannot have such an address.
+    """
+    if isinstance(point, Absent):
+        raise Rejected(point.reason)
+    if point.table.bits:
+        return (_part(device, point.table, point.address, 1, None),)
+    own = layout(point, device)
+    found = [_part(device, point.table, number, point.count, own) for number in (point.address, *point.plus)]
+    if point.factor is not None:
+        found.append(_part(device, point.table, point.factor, 1, _factor_layout(point, device)))
+    return tuple(found)
+
+
+def unfit(device: Device, point: Point) -> str:
+    """Why a device cannot have such a point; "" where it can, as far as that is known before it is asked."""
+    if point.sunspec is None:
+        try:
+            parts(point, device)
+        except Rejected as reason:
+            return str(reason)
+    return ""
+
+
+def hint(device: Device, table: Table, start: int) -> str:
+    """What else may be wrong with an address that the device refuses: a number written with its table in front."""
+    first = device.first(table)
+    listed = {Table.REGISTER: 40_000, Table.INPUT: 30_000, Table.DISCRETE: 10_000}.get(table)
+    if listed is None or device.first_address > 1 or not listed < start + first < listed + 10_000:
+        return ""
+    return f"; if the maker's list begins at {listed + 1}, say `first_address: 40001` at the device"
+
+
+def _factor_layout(point: Point, device: Device) -> Layout:
+    return _layout("int16", 1, True, (point.byte_order or device.byte_order) == "big", None, None)
+
+
+def _part(device: Device, table: Table, number: int, count: int, shape: Layout | None) -> Part:
+    first = device.first(table)
+    start = number - first
+    if start < 0:
+        raise Rejected(f"there is no {place(table, number, 1)} where the first address is {first}")
+    if start + count > ADDRESSES:
+        raise Rejected(
+            f"there is no {place(table, number, count)}: the last address is {first + ADDRESSES - 1}{_notation(number)}"
+        )
+    return Part(table, start, count, shape)
+
+
+def _notation(number: int) -> str:
+    return "; a list with such numbers needs `first_address: 400001` at the device" if number > 100_000 else ""
+
+
+def compose(point: Point, device: Device) -> Compose | None:  # noqa: ARG001 - every maker of values is given both
+    """How the raw values of a point's parts, in their order, make its value.
+
+    None: the value of the only part is the point's value. Otherwise it never gives a number that is not
+    finite; it raises NoValue for that as for everything else that is no value.
+    """
+    steps = [step for step in (_available(point), _own_value(point)) if step]
+    ends = [step for step in (_fraction(point), _name(point)) if step]
+    own = 1 + len(point.plus)
+    if not steps and not ends and own == 1 and point.factor is None:
+        return None
+
+    def value(raws: Sequence[Any]) -> Scalar:
+        found = list(raws[:own])
+        for step in steps:
+            found = [step(raw) for raw in found]
+        total = found[0] if own == 1 else sum(found)
+        if point.factor is not None:
+            total = times_power_of_ten(total, raws[own])
+        for end in ends:
+            total = end(total)
+        if reason := strange(total):
+            raise NoValue(reason)
+        return total  # type: ignore[no-any-return] # what the steps make of a raw value is a Scalar
+
+    return value
+
+
+def _available(point: Point) -> Callable[[Any], Any] | None:
+    """Lets a raw value pass unless the device means by it that there is none."""
+    missing = point.sentinels
+    if not missing:
+        return None
+    if point.kind.startswith("float"):  # as near to what is written as the type can be
+        number = Struct(f">{_CODE[point.kind]}")
+        missing = frozenset(number.unpack(number.pack(each))[0] for each in missing)
+
+    def passes(raw: Any) -> Any:
+        if raw in missing:
+            raise NoValue(NOT_AVAILABLE)
+        return raw
+
+    return passes
+
+
+def _own_value(point: Point) -> Callable[[Any], Any] | None:
+    if not point.kind.startswith("bcd"):
+        return None
+    digits = 4 * point.count
+
+    def decimal(raw: int) -> int:
+        text = f"{raw:0{digits}X}"
+        if not text.isdecimal():
+            raise NoValue(f"the registers hold 0x{text}, which is not BCD: it has a digit over 9")
+        return int(text)
+
+    return decimal
+
+
+def _fraction(point: Point) -> Callable[[Any], Any] | None:
+    if point.fraction is None:
+        return None
+    one = 1 << point.fraction
+    return lambda raw: raw / one
+
+
+def _name(point: Point) -> Callable[[Any], Any] | None:
+    names, other = point.names, point.other
+    if names is None:
+        return None
+
+    def name(number: int) -> str:
+        found = names.get(number, other)
+        if found is None:
+            raise NoValue(f"the device gives {number}, for which `names` has no name")
+        return found
+
+    return name
+
+
+def times_power_of_ten(number: float, power: int) -> float:
+    """A number with its scale factor (SunSpec's sunssf: -10 to 10); raises NoValue where that is none."""
+    if power == _NO_FACTOR:
+        raise NoValue(f"{NOT_AVAILABLE} (its scale factor)")
+    if abs(power) > _POWERS:
+        raise NoValue(f"the scale factor is {power}, which is not between -{_POWERS} and {_POWERS}")
+    return float(number * 10**power) if power >= 0 else number / 10**-power
 
 
 def layout(point: Point, device: Device) -> Layout:
-    """The layout of a point in registers, with the device's orders where it has none of its own."""
-    words, bytes_ = point.word_order or device.word_order, point.byte_order or device.byte_order
-    return _layout(point.kind, point.count, words == "big", bytes_ == "big", point.byte == "high", point.bit)
+    """The layout of a point in registers, with the device's orders where it has none of its own.
+
+    Text and bytes follow the device's byte order, but run from the first register to the last.
+    """
+    text = point.kind in ("string", "bytes")
+    words = point.word_order or ("big" if text else device.word_order)
+    bytes_ = point.byte_order or device.byte_order
+    half = point.byte or ("low" if point.kind in ("int8", "uint8") else None)
+    return _layout(point.kind, point.count, words == "big", bytes_ == "big", half, point.field)
 
 
 @lru_cache(maxsize=1024)  # points by the thousand, but few layouts
 def _layout(
-    kind: Type, count: int, high_word_first: bool, high_byte_first: bool, high_byte: bool, bit: int | None
+    kind: Type,
+    count: int,
+    high_word_first: bool,
+    high_byte_first: bool,
+    half: str | None,
+    field: tuple[int, int] | None,
 ) -> Layout:
     words = range(count) if high_word_first else range(count - 1, -1, -1)
     places = [2 * word + byte for word in words for byte in ((0, 1) if high_byte_first else (1, 0))]
-    if kind in ("int8", "uint8"):
-        places = places[:1] if high_byte else places[1:]
-    code = f"{2 * count}s" if kind == "string" else _CODE[kind]
-    return Layout(kind, code, tuple(places), 2 * count, bit)
+    if half is not None:
+        places = places[::2] if half == "high" else places[1::2]
+    code = f"{len(places)}s" if kind in ("string", "bytes") else _CODE[kind]
+    return Layout(kind, code, tuple(places), 2 * count, field)
 
 
 def registers_decoder(fields: Sequence[tuple[int, Layout]]) -> Decode:
@@ -74,9 +253,10 @@ def registers_decoder(fields: Sequence[tuple[int, Layout]]) -> Decode:
     """
     places = [2 * offset + byte for offset, each in fields for byte in each.places]
     codes = [each.code for _, each in fields]
+    solid = all(each.places[-1] - each.places[0] == len(each.places) - 1 for _, each in fields)
     touches = [(i, touch) for i, (_, each) in enumerate(fields) if (touch := _touch(each))]
     unpack: Decode
-    if all(a < b for a, b in pairwise(places)):
+    if solid and all(a < b for a, b in pairwise(places)):
         unpack = Struct(_format(fields)).unpack_from
     else:
         gathered, gather = Struct(">" + "".join(codes)).unpack, itemgetter(*places)
@@ -141,80 +321,15 @@ def strange(value: Scalar) -> str:
 
 
 def _touch(each: Layout) -> Callable[[Any], Scalar] | None:
-    if each.bit is not None:
-        mask = 1 << each.bit
-        return lambda value: value & mask != 0
     if each.kind == "bool":
-        return lambda value: value != 0
+        mask = 1 << each.field[0] if each.field else 0xFFFF
+        return lambda value: value & mask != 0
+    if each.field is not None:
+        lowest, mask = each.field[0], (1 << each.field[1]) - 1
+        return lambda value: value >> lowest & mask
     return _text if each.kind == "string" else None
 
 
 def _text(raw: bytes) -> str:
     """Up to the first zero, without spaces at the end. Latin-1 gives every byte a character."""
     return raw.partition(b"\0")[0].decode("latin-1").rstrip()
-
-
-def encode(each: Layout, value: Scalar) -> bytes:
-    """The bytes of a value as its registers hold them; what is not its own is zero.
-
-    Raises Rejected where the value does not fit the type, saying which values do.
-    """
-    own = _own_bytes(each, value)
-    registers = bytearray(each.size)
-    for position, byte in zip(each.places, own, strict=True):
-        registers[position] = byte
-    return bytes(registers)
-
-
-def keep_mask(each: Layout) -> int:
-    """The bits of the one register that a partial layout must leave as they are (first byte high)."""
-    mine = bytearray(each.size)
-    pattern = (1 << each.bit).to_bytes(2, "big") if each.bit is not None else b"\xff" * len(each.places)
-    for position, byte in zip(each.places, pattern, strict=True):
-        mine[position] = byte
-    return 0xFFFF ^ int.from_bytes(mine, "big")
-
-
-def boolean(value: Scalar) -> bool:
-    """A value for a coil or a bit; raises Rejected for anything but true, false, 1 and 0."""
-    if value is None or isinstance(value, (str, bytes)) or value not in (0, 1):
-        raise Rejected(f"{value!r} is not true or false")
-    return bool(value)
-
-
-def _own_bytes(each: Layout, value: Scalar) -> bytes:
-    if each.kind == "bool":
-        return (boolean(value) << (each.bit or 0)).to_bytes(2, "big")
-    if each.kind == "string":
-        return _characters(value, each.size)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise Rejected(f"{value!r} is not a number")
-    if each.kind.startswith("float"):
-        return _floating(each, value)
-    lowest, highest = _RANGE[each.kind]
-    if isinstance(value, float) and not value.is_integer():
-        raise Rejected(f"{value!r} is not a whole number, as {each.kind} must be")
-    if not lowest <= value <= highest:
-        raise Rejected(f"{value!r} is not between {lowest} and {highest}, the range of {each.kind}")
-    return int(value).to_bytes(len(each.places), "big", signed=lowest < 0)
-
-
-def _floating(each: Layout, value: float) -> bytes:
-    if not math.isfinite(value):
-        raise Rejected(f"{value!r} is not a finite number")
-    try:
-        return Struct(f">{each.code}").pack(value)
-    except (OverflowError, error):
-        raise Rejected(f"{value!r} is too large for {each.kind}") from None
-
-
-def _characters(value: Scalar, size: int) -> bytes:
-    if not isinstance(value, str):
-        raise Rejected(f"{value!r} is not text")
-    try:
-        raw = value.encode("latin-1")
-    except UnicodeEncodeError:
-        raise Rejected(f"{value!r} has characters that a register cannot hold (only Latin-1)") from None
-    if len(raw) > size:
-        raise Rejected(f"{value!r} has {len(raw)} characters, but only {size} fit")
-    return raw.ljust(size, b"\0")

@@ -1,21 +1,37 @@
-"""Which blocks to read: neighbours and small gaps together, split where a device will not have it."""
+"""Which blocks to read: whatever costs the least time, within what the device and its user allow."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field
+from itertools import groupby
 
+from edgeflow_modbus.cost import Cost, per_address
 from edgeflow_modbus.pdu import Table
 
-Holes = AbstractSet[tuple[Table, int]]
-"""Addresses that must not be read along."""
+
+@dataclass(frozen=True, slots=True, order=True)
+class Stretch:
+    """Addresses of one table from `start` to before `end`; where both are equal, the border between two.
+
+    `table` is the function that reads it, so that stretches have an order.
+    """
+
+    table: int
+    start: int
+    end: int
+
+    def bars(self, left: int, right: int) -> bool:
+        """Whether it lies, even partly, between what ends before `left` and what begins at `right`."""
+        if self.start == self.end:
+            return left <= self.start <= right
+        return max(left, self.start) < min(right, self.end)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The addresses of one point; `index` is its place among the points that were asked for."""
+    """The addresses of one value; `index` is its place among those that were asked for."""
 
     table: Table
     start: int
@@ -29,7 +45,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The addresses of one request and the points in it, by rising address."""
+    """The addresses of one request and the values in it, by rising address."""
 
     table: Table
     start: int
@@ -41,66 +57,151 @@ class Block:
         return self.start + self.count
 
     @property
-    def addresses(self) -> range:
-        return range(self.start, self.end)
+    def stretch(self) -> Stretch:
+        return Stretch(self.table.function, self.start, self.end)
 
 
-def plan(spans: Iterable[Span], max_gap: int, limits: Mapping[Table, int], holes: Holes = frozenset()) -> list[Block]:
-    """The fewest blocks that cover all spans: none longer than its table's limit, none across a hole.
+Range = tuple[int, int]
+"""The first address and the one behind the last."""
 
-    A span that is itself longer than the limit is a block of its own.
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What blocks may be.
+
+    - `limits`: addresses in one request.
+    - `max_gap`: unused addresses in a row that may be read along; None: as many as the cost allows.
+    - `borders`: what is not read along, or across.
+    - `groups`: registers that are always read whole, in one request.
+    """
+
+    cost: Cost
+    limits: Mapping[Table, int]
+    max_gap: int | None = None
+    borders: frozenset[Stretch] = frozenset()
+    groups: Mapping[Table, Sequence[Range]] = field(default_factory=dict)
+
+
+def plan(spans: Iterable[Span], rules: Rules) -> list[Block]:
+    """The cheapest blocks that cover all spans, by rising address; where two plans cost the same, the fewer.
+
+    What overlaps is kept together. What must be read in one and is longer than the limit is a block of its own.
     """
     blocks: list[Block] = []
-    run: list[Span] = []
-    end = 0
-    for span in sorted(spans, key=_by_address):
-        if run and not (
-            span.table is run[0].table
-            and span.start - end <= max_gap
-            and max(end, span.end) - run[0].start <= limits[span.table]
-            and not any((span.table, address) in holes for address in range(end, span.start))
-        ):
-            blocks.append(_block(run))
-            run = []
-        end = max(end, span.end) if run else span.end
-        run.append(span)
-    if run:
-        blocks.append(_block(run))
+    for table, pieces in groupby(atoms(spans, rules), lambda atom: atom.table):
+        blocks += _cheapest(table, list(pieces), rules)
     return blocks
 
 
-def gaps(block: Block) -> list[int]:
-    """The addresses of a block that no point needs."""
-    used = {address for span in block.spans for address in range(span.start, span.end)}
-    return [address for address in block.addresses if address not in used]
+def split(block: Block, rules: Rules) -> list[Block]:
+    """Two smaller blocks to try when one was refused, cut where nothing is torn; none where that cannot be.
 
-
-def split(block: Block) -> list[Block]:
-    """Smaller blocks to try when one was refused; none where nothing smaller is left.
-
-    First without its gaps, then in two halves of about the same length, then each of the ranges that
-    overlap by itself.
+    At the gap nearest to the middle, since what is unused is the likelier to be refused; else between two
+    neighbours; else what overlaps, each by itself.
     """
-    limits = {block.table: block.count}
-    runs = plan(block.spans, 0, limits)
-    if len(runs) > 1:
-        return runs
-    ends = accumulate((span.end for span in block.spans), max)
-    cuts = [i for i, end in enumerate(ends, 1) if i < len(block.spans) and end <= block.spans[i].start]
-    if cuts:
+    pieces = atoms(block.spans, rules)
+    if len(pieces) > 1:
         middle = block.start + block.count / 2
-        cut = min(cuts, key=lambda i: abs(block.spans[i].start - middle))
-        return [_block(block.spans[:cut]), _block(block.spans[cut:])]
-    ranges: dict[tuple[int, int], list[Span]] = {}
+
+        def badness(i: int) -> tuple[bool, float]:
+            left, right = pieces[i - 1].end, pieces[i].start
+            return right <= left, abs((left + right) / 2 - middle)
+
+        cut = min(range(1, len(pieces)), key=badness)
+        return [joined(pieces[:cut]), joined(pieces[cut:])]
+    ranges: dict[Range, list[Span]] = {}
     for span in block.spans:
-        ranges.setdefault((span.start, span.count), []).append(span)
-    return [_block(same) for same in ranges.values()] if len(ranges) > 1 else []
+        ranges.setdefault(whole(span, rules), []).append(span)
+    parts = [Block(block.table, start, end - start, tuple(some)) for (start, end), some in ranges.items()]
+    return parts if len(parts) > 1 else []
 
 
-def _by_address(span: Span) -> tuple[int, int, int, int]:
-    return span.table.function, span.start, span.count, span.index
+def duration(blocks: Iterable[Block], cost: Cost) -> float:
+    """How long some blocks take, in seconds."""
+    return sum(cost.request_s + cost.byte_s * per_address(block.table) * block.count for block in blocks)
 
 
-def _block(spans: Sequence[Span]) -> Block:
-    start = spans[0].start
-    return Block(spans[0].table, start, max(span.end for span in spans) - start, tuple(spans))
+def _cheapest(table: Table, pieces: Sequence[Block], rules: Rules) -> list[Block]:
+    """Atoms of one table in the cheapest blocks.
+
+    From the last atom to the first: the cheapest plan from atom i on is one block of the atoms i to k and
+    the cheapest from k + 1 on, for the best k. As what a block costs is a part for its end less a part for
+    its start, the best k is the least of a sliding window. Whole numbers keep equal plans equal.
+    """
+    request, address = round(rules.cost.request_s * 1e12), round(rules.cost.byte_s * 1e12 * per_address(table))
+    borders = [border for border in rules.borders if border.table == table.function]
+    limit, count = rules.limits[table], len(pieces)
+    least, last = [0] * (count + 1), [0] * count
+    window: deque[tuple[int, int]] = deque()
+    for i in range(count - 1, -1, -1):
+        if i + 1 < count and not _may_join(pieces[i].end, pieces[i + 1].start, rules.max_gap, borders):
+            window.clear()
+        costs = address * pieces[i].end + least[i + 1]
+        while window and window[-1][0] > costs:
+            window.pop()
+        window.append((costs, i))
+        while window[0][1] != i and pieces[window[0][1]].end - pieces[i].start > limit:
+            window.popleft()
+        costs, last[i] = window[0]
+        least[i] = request + costs - address * pieces[i].start
+    blocks, at = [], 0
+    while at < count:
+        blocks.append(joined(pieces[at : last[at] + 1]))
+        at = last[at] + 1
+    return blocks
+
+
+def _may_join(left: int, right: int, max_gap: int | None, borders: Sequence[Stretch]) -> bool:
+    return (max_gap is None or right - left <= max_gap) and not any(border.bars(left, right) for border in borders)
+
+
+def atoms(spans: Iterable[Span], rules: Rules) -> list[Block]:
+    """What is never cut, by rising start and end: values, groups, and what overlaps as far as the limit allows."""
+    sized = [(span, *whole(span, rules)) for span in spans]
+    sized.sort(key=lambda each: (each[0].table.function, *each[1:], each[0].index))
+    found: list[tuple[int, int, list[Span]]] = []
+    for span, start, end in sized:
+        if found and found[-1][2][0].table is span.table:
+            first, behind, held = found[-1]
+            longest = max(behind, end) - first
+            if end <= behind or (start < behind and longest <= rules.limits[span.table]):
+                held.append(span)
+                found[-1] = first, max(behind, end), held
+                continue
+        found.append((start, end, [span]))
+    return [Block(held[0].table, start, end - start, tuple(held)) for start, end, held in found]
+
+
+def joined(pieces: Sequence[Block]) -> Block:
+    """One block of several, which follow one another."""
+    spans = sorted(
+        (span for piece in pieces for span in piece.spans), key=lambda span: (span.start, span.count, span.index)
+    )
+    start = pieces[0].start
+    return Block(pieces[0].table, start, pieces[-1].end - start, tuple(spans))
+
+
+def whole(span: Span, rules: Rules) -> Range:
+    """What is read for a span: with every group that it touches."""
+    start, end = span.start, span.end
+    for first, behind in rules.groups.get(span.table, ()):
+        if first < span.end and span.start < behind:
+            start, end = min(start, first), max(end, behind)
+    return start, end
+
+
+def check_ranges(groups: Sequence[Range], forbidden: Sequence[Range], limit: int) -> None:
+    """Checks ranges as a person writes them, first and last; raises ValueError with what to write instead."""
+    for first, last in (*groups, *forbidden):
+        if last < first:
+            raise ValueError(f"[{first}, {last}] is not a range; write the lower address first: [{last}, {first}]")
+    for i, (first, last) in enumerate(groups):
+        if last - first >= limit:
+            raise ValueError(
+                f"the group [{first}, {last}] has {last - first + 1} registers, but the device gives {limit} at once"
+            )
+        for other in (*groups[:i], *forbidden):
+            if first <= other[1] and other[0] <= last:
+                raise ValueError(
+                    f"the group [{first}, {last}] overlaps {list(other)}; a group is read whole, by itself"
+                )

@@ -1,32 +1,55 @@
-"""Reads points in the fewest requests, and learns which addresses a device refuses."""
+"""Reads points in the least time: what is planned in the quick way, what is still to be found out with care."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
 
 from edgeflow.driver import Column
-from edgeflow.model import BAD, Quality, Scalar
-from edgeflow_modbus.codec import Decode, bits_decoder, finite, layout, picker, registers_decoder, strange
+from edgeflow.errors import LinkDown, Rejected, Silent
+from edgeflow.model import BAD, Quality
+from edgeflow_modbus.codec import (
+    Compose,
+    Decode,
+    NoValue,
+    Part,
+    bits_decoder,
+    compose,
+    finite,
+    hint,
+    parts,
+    picker,
+    registers_decoder,
+    strange,
+)
 from edgeflow_modbus.config import Device, Point
+from edgeflow_modbus.learned import Learned
 from edgeflow_modbus.pdu import (
     GATEWAY_NO_ANSWER,
     GATEWAY_NO_PATH,
     ILLEGAL_ADDRESS,
     ILLEGAL_VALUE,
     Refused,
-    Table,
     place,
     read,
 )
-from edgeflow_modbus.plan import Block, Span, gaps, plan, split
-from edgeflow_modbus.tcp import Ask, Wire
+from edgeflow_modbus.plan import Block, Span
+from edgeflow_modbus.scout import Scout
+from edgeflow_modbus.wire import Ask, Wire
 
 Faults = dict[int, tuple[Quality, str]]
+Found = dict[int, Any]
+"""The raw values that one poll brought, by part."""
 
-_RETRY_S = 60.0
+_RETRY_S, _RETRY_LONGEST_S = 60.0, 3600.0
+_MEASURE_S = 30.0
+_MEASURED_FIRST = 8
+_TRIES = 8
+_NO_TIME = (BAD, "no time to read it: finding out what was refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,182 +59,255 @@ class _Piece:
     block: Block
     ask: Ask
     decode: Decode
+    spare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """How a point's value is made of several parts, or of one that needs more than unpacking."""
+
+    point: int
+    parts: tuple[int, ...]
+    make: Compose
 
 
 class PointsReader:
     """The points of one device, planned once.
 
-    A block refused for its addresses is read in ever smaller parts until only the offending points are
-    left; these are BAD, and the rest is merged again around them. What was learned lasts as long as the
-    session. Refused points are asked for again every minute.
+    Most polls ask for the planned blocks and unpack them, nothing else. Now and then, and whenever the
+    device refuses something, one is made with care: it measures, takes apart what is refused, and tries
+    what might be better. What a refusal leaves no time for is BAD in that poll, and comes first in the next.
+    Refused points are asked for again after a minute, later every hour.
     """
 
-    def __init__(self, wire: Wire, device: Device, points: Sequence[Point]) -> None:
-        self._wire, self._device, self._points = wire, device, points
-        self._layouts = [layout(point, device) for point in points]
-        self._limits = {table: table.limit if table.bits else device.max_registers for table in Table}
-        spans = [Span(p.table, p.address - device.first_address, p.count, i) for i, p in enumerate(points)]
-        self._faults: Faults = {
-            span.index: (BAD, f"there is no {span.table.title} 0 where the first address is 1")
-            for span in spans
-            if span.start < 0
-        }
-        self._refused: list[Span] = []
-        self._refused_at = 0.0
-        self._holes: set[tuple[Table, int]] = set()
-        self._puzzling: list[Block] = []
-        self._unproven: set[Block] = set()
-        self._learning = False
-        self._pace = 0.0
+    def __init__(
+        self,
+        wire: Wire,
+        device: Device,
+        points: Sequence[Point],
+        learned: Learned,
+        stopwatch: Callable[[], float] = perf_counter,  # finer than the time of some loops
+    ) -> None:
+        self._wire, self._device, self._learned, self._stopwatch = wire, device, learned, stopwatch
+        self._points = len(points)
+        self._needs: list[Part | None] = []
+        self._faults: Faults = {}  # by part, as `Found`; the first parts are the points' own
+        self._makers: list[_Maker] = []
+        self._plain_floats: list[int] = []
+        self._resolve(points)
+        self._scout = Scout(
+            [Span(each.table, each.start, each.count, i) for i, each in enumerate(self._needs) if each],
+            device,
+            learned,
+            spares=not wire.tells_apart,
+        )
+        for span in self._scout.refused:
+            self._faults[span.index] = (BAD, "the device refused it before; it is asked again")
         self._time = asyncio.get_running_loop().time
-        self._plan(span for span in spans if span.start >= 0)
+        self._pieces: tuple[_Piece, ...] = ()
+        self._known: dict[Block, _Piece] = {}
+        self._arrange()
+        self._due = 0.0
+        self._measured = 0
+        self._retry_s, self._retry_at = _RETRY_S, self._time() + _RETRY_S
+        self._pace = 0.0
+
+    def _resolve(self, points: Sequence[Point]) -> None:
+        """What the points need: first one part for each, then what some of them need besides, each once."""
+        besides: dict[Part, int] = {}
+        wanted = []
+        for i, point in enumerate(points):
+            try:
+                own, *others = parts(point, self._device)
+            except Rejected as reason:
+                self._needs.append(None)
+                self._faults[i] = (BAD, str(reason))
+                continue
+            self._needs.append(own)
+            make = compose(point, self._device)
+            if make is not None:
+                wanted.append((i, others, make))
+            elif point.kind.startswith("float"):
+                self._plain_floats.append(i)
+        for i, others, make in wanted:
+            at = [besides.setdefault(part, len(points) + len(besides)) for part in others]
+            self._makers.append(_Maker(i, (i, *at), make))
+        self._needs += besides
 
     async def read(self, deadline: float) -> Column:
-        """One poll, in the order of the points; raises LinkDown."""
+        """One poll, in the order of the points; raises LinkDown and Silent."""
         begun = self._time()
-        if self._refused and begun >= self._refused_at + _RETRY_S:
-            self._try_again(begun)
-        if self._unproven:
-            return await self._read_on(0, [], await self._answer(self._pieces[0], deadline), deadline)
-        values: list[Scalar] = []
+        if begun >= self._due:
+            return await self._carefully(begun, deadline)
+        values: list[Any] = []
         for at, piece in enumerate(self._pieces):
             try:
                 values += piece.decode(await piece.ask(deadline))
             except Refused as refusal:
-                self._pace = max(self._pace, (self._time() - begun) / (at + 1))
                 return await self._read_on(at, values, refusal, deadline)
         if self._pick is not None:
             values.append(None)
             values = list(self._pick(values))
-        column = Column(values, 0, dict(self._faults) if self._faults else None)
+        faults = dict(self._faults) if self._faults else None
+        if self._makers:
+            faults = self._make(values, faults or {})
+        column = Column(values, 0, faults)
         if self._floats is not None and not finite(self._floats(values)):
             _mark_strange(column)
         return column
 
-    # --- a poll in which something is refused, or is still to be found out ---
+    def _make(self, raws: list[Any], faults: Faults) -> Faults | None:
+        """Turns the raw values of parts into the points' values, and the faults of parts into theirs."""
+        for maker in self._makers:
+            fault = next((faults[i] for i in maker.parts if i in faults), None)
+            if fault is None:
+                try:
+                    raws[maker.point] = maker.make([raws[i] for i in maker.parts])
+                    continue
+                except NoValue as reason:
+                    fault = (BAD, str(reason))
+            raws[maker.point], faults[maker.point] = None, fault
+        del raws[self._points :]
+        return {i: fault for i, fault in faults.items() if i < self._points} or None
 
-    async def _read_on(self, at: int, early: list[Scalar], answer: bytes | Refused, deadline: float) -> Column:
-        """Goes on with a poll from piece number `at`, whose answer is known; `early` are the values before it.
+    # --- a poll with care -----------------------------------------------------------------------------
 
-        Refused blocks are taken apart at once while there is time. What there is no time for is BAD in this
-        poll; what is still to be found out comes first in the next.
+    async def _carefully(self, begun: float, deadline: float) -> Column:
+        """A poll in which every answer is measured, and there is time to find something out."""
+        if begun >= self._retry_at:
+            self._retry_s = min(2 * self._retry_s, _RETRY_LONGEST_S) if self._scout.doubtful else _RETRY_S
+            self._retry_at = begun + self._retry_s
+            self._scout.retry()
+        self._pace = 0.0
+        self._measured += 1
+        return await self._read_on(0, [], None, deadline)
+
+    async def _read_on(self, at: int, early: list[Any], answer: Refused | None, deadline: float) -> Column:
+        """Goes on with a poll from piece number `at`; `early` are the values before it, `answer` what it was answered.
+
+        Refused blocks are taken apart at once while there is time.
         """
-        kept, todo = list(self._pieces[:at]), deque(self._pieces[at:])
-        found = dict(zip(_indices(kept), early, strict=True))
-        faults: Faults = {}
-        while True:
+        found: Found = dict(zip(_parts(self._pieces[:at]), early, strict=True))
+        todo, faults = deque(self._pieces[at:]), Faults()
+        while todo:
+            if self._pace and self._time() + 2 * self._pace >= deadline:
+                faults |= dict.fromkeys(_parts(todo), _NO_TIME)
+                break
             piece = todo.popleft()
-            if isinstance(answer, bytes):
-                kept.append(piece)
-                self._unproven.discard(piece.block)
-                found.update(zip(_indices([piece]), piece.decode(answer), strict=True))
-            elif answer.code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
-                todo.extendleft(reversed(self._take_apart(piece.block, answer)))
+            outcome = answer or await self._answer(piece, deadline)
+            answer = None
+            if isinstance(outcome, bytes):
+                self._scout.give(piece.block)
+                self._take(piece, outcome, found)
+            elif outcome.code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
+                smaller = self._scout.refuse(piece.block)
+                if not smaller:
+                    self._faults |= {
+                        span.index: (BAD, f"{outcome}{hint(self._device, span.table, span.start)}")
+                        for span in piece.block.spans
+                    }
+                todo.extendleft(reversed([self._piece(block) for block in smaller]))
             else:
-                gone = [piece, *todo] if answer.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER) else [piece]
-                kept += gone
-                faults |= dict.fromkeys(_indices(gone), (BAD, str(answer)))
-                todo = todo if len(gone) == 1 else deque()
-            if not todo:
-                break
-            if self._time() + 2 * self._pace >= deadline:
-                kept += todo
-                faults |= dict.fromkeys(_indices(todo), (BAD, "no time to read it: finding out what was refused"))
-                break
-            answer = await self._answer(todo[0], deadline)
-        if self._learning:
-            self._settle(kept)
-        column = Column([found.get(i) for i in range(len(self._points))], 0, self._faults | faults)
+                faults |= dict.fromkeys(_parts([piece]), (BAD, str(outcome)))
+                if outcome.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER):
+                    faults |= dict.fromkeys(_parts(todo), (BAD, str(outcome)))
+                    break
+        else:
+            await self._try_more(found, deadline)
+        self._arrange()
+        self._learned.save()
+        self._due = self._next_care()
+        values = [found.get(i) for i in range(len(self._needs))]
+        faults = {part: fault for part, fault in faults.items() if part not in found}  # what was given after all
+        column = Column(values, 0, self._make(values, {**self._faults, **faults}))
         _mark_strange(column)
         return column
 
+    async def _try_more(self, found: Found, deadline: float) -> None:
+        """Asks once for what might be better, or given again; more often only in half of the time that is left."""
+        half = (self._time() + deadline) / 2
+        for n in range(_TRIES):
+            block = self._scout.next()
+            if block is None or self._time() + 2 * self._pace >= (half if n else deadline):
+                return
+            piece = self._piece(block)
+            answer = await self._answer(piece, deadline)
+            if isinstance(answer, bytes):
+                self._take(piece, answer, found)
+            elif answer.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
+                return  # it is busy, or its gateway is: that says nothing of the addresses
+            else:
+                self._faults |= {s.index: (BAD, str(answer)) for s in block.spans if s.index in self._faults}
+            self._scout.tried(block, isinstance(answer, bytes))
+
     async def _answer(self, piece: _Piece, deadline: float) -> bytes | Refused:
-        """The answer to one request, and notes how long the slowest takes."""
-        begun = self._time()
+        """The answer to one request; notes how long it took."""
+        begun = self._stopwatch()
         answer: bytes | Refused
         try:
             answer = await piece.ask(deadline)
+            self._learned.took(len(answer), self._stopwatch() - begun)
         except Refused as refusal:
             answer = refusal
-        self._pace = max(self._pace, self._time() - begun)
+        except (LinkDown, Silent):
+            self._scout.silent(piece.block)
+            self._learned.save()
+            raise
+        self._pace = max(self._pace, self._stopwatch() - begun)
         return answer
 
-    def _take_apart(self, block: Block, refusal: Refused) -> list[_Piece]:
-        """The smaller pieces to try instead of a refused block; none where it is refused for good."""
-        self._learning = True
-        self._unproven.discard(block)
-        unused = {(block.table, address) for address in gaps(block)}
-        self._holes |= unused
-        parts = split(block)
-        if not parts:
-            self._refuse(block, refusal)
-        elif not unused:
-            self._puzzling.append(block)
-        self._unproven.update(parts)
-        return [self._piece(part) for part in parts]
+    def _take(self, piece: _Piece, answer: bytes, found: Found) -> None:
+        found.update(zip(_parts([piece]), piece.decode(answer), strict=True))
+        if self._faults:
+            for part in _parts([piece]):
+                self._faults.pop(part, None)
 
-    def _refuse(self, block: Block, refusal: Refused) -> None:
-        """Notes the offending points; they explain why the blocks around them were refused."""
-        self._refused += block.spans
-        self._refused_at = self._time()
-        self._faults |= {span.index: (BAD, str(refusal)) for span in block.spans}
-        self._holes |= {(block.table, address) for address in block.addresses}
-        self._puzzling = [b for b in self._puzzling if b.table is not block.table or block.start not in b.addresses]
+    def _next_care(self) -> float:
+        if self._scout.busy or self._measured < _MEASURED_FIRST:
+            return 0.0
+        return min(self._time() + _MEASURE_S, self._retry_at)
 
-    def _settle(self, pieces: Sequence[_Piece]) -> None:
-        """Merges the pieces around the offenders once these explain everything that was refused.
+    # --- how pieces are made --------------------------------------------------------------------------
 
-        Where something else is behind it (the device gives only so many at once, or not across some
-        border), the pieces that it did give stay as they are.
-        """
-        self._arrange(sorted(pieces, key=self._turn))
-        if not self._unproven:
-            self._learning, self._pace = False, 0.0
-            if not self._puzzling:
-                self._plan(span for piece in pieces for span in piece.block.spans)
-
-    def _turn(self, piece: _Piece) -> tuple[bool, int, int]:
-        """The order to read in: first what is still to be found out."""
-        return piece.block not in self._unproven, piece.block.table.function, piece.block.start
-
-    def _try_again(self, now: float) -> None:
-        """Asks once more for what was refused: a device may have refused only while it started."""
-        again = plan(self._refused, 0, self._limits)
-        self._learning, self._refused_at = True, now
-        for span in self._refused:
-            del self._faults[span.index]
-            self._holes -= {(span.table, address) for address in range(span.start, span.end)}
-        self._refused.clear()
-        self._unproven.update(again)
-        self._arrange([*map(self._piece, again), *self._pieces])
-
-    # --- how pieces are made ---
-
-    def _plan(self, spans: Iterable[Span]) -> None:
-        self._arrange(map(self._piece, plan(spans, self._device.max_gap, self._limits, self._holes)))
-
-    def _arrange(self, pieces: Iterable[_Piece]) -> None:
-        """Takes over the pieces to ask for, and how their values come into the order of the points."""
-        self._pieces = tuple(pieces)
-        order = list(_indices(self._pieces))
-        place_of = {index: at for at, index in enumerate(order)}
-        count = len(self._points)
-        in_order = order == list(range(count))
-        self._pick = None if in_order else picker([place_of.get(i, len(order)) for i in range(count)])
-        floats = [i for i in sorted(order) if self._points[i].kind.startswith("float")]
+    def _arrange(self) -> None:
+        """Takes over the blocks to ask for, what is unproven first, and how values come into the order of the parts."""
+        blocks, unproven = self._scout.blocks, self._scout.unproven
+        if unproven:
+            blocks = sorted(blocks, key=lambda block: (block not in unproven, block.stretch))
+        pieces = tuple(map(self._piece, blocks))
+        if self._known and pieces == self._pieces:
+            return
+        self._pieces = pieces
+        self._known = {piece.block: piece for piece in pieces}
+        order = list(_parts(pieces))
+        if order == list(range(len(self._needs))):
+            self._pick = None
+        else:
+            place_of = {part: at for at, part in enumerate(order)}
+            self._pick = picker([place_of.get(i, len(order)) for i in range(len(self._needs))])
+        floats = sorted(set(self._plain_floats).intersection(order))
         self._floats = picker(floats) if floats else None
 
     def _piece(self, block: Block) -> _Piece:
-        about = f"read {place(block.table, block.start + self._device.first_address, block.count)}"
-        ask = self._wire.bind(read(self._device.unit, block.table, block.start, block.count, about))
+        known, spare = self._known.get(block), self._scout.has_spare(block)
+        return known if known is not None and known.spare == spare else self._new_piece(block, spare)
+
+    def _new_piece(self, block: Block, spare: bool) -> _Piece:
+        about = f"read {place(block.table, block.start + self._device.first(block.table), block.count)}"
+        ask = self._wire.bind(read(self._device.unit, block.table, block.start, block.count, about, spare=spare))
         if block.table.bits:
-            return _Piece(block, ask, bits_decoder([span.start - block.start for span in block.spans]))
-        fields = [(span.start - block.start, self._layouts[span.index]) for span in block.spans]
-        return _Piece(block, ask, registers_decoder(fields))
+            return _Piece(block, ask, bits_decoder([span.start - block.start for span in block.spans]), spare)
+        fields = []
+        for span in block.spans:
+            need = self._needs[span.index]
+            assert need is not None
+            assert need.layout is not None, "only registers come here"
+            fields.append((span.start - block.start, need.layout))
+        return _Piece(block, ask, registers_decoder(fields), spare)
 
 
-def _indices(pieces: Iterable[_Piece]) -> Iterator[int]:
-    """The points of some pieces, in the order in which their values come."""
+def _parts(pieces: Iterable[_Piece]) -> Iterator[int]:
+    """The parts in some pieces, in the order in which their values come."""
     return (span.index for piece in pieces for span in piece.block.spans)
 
 

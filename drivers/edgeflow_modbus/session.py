@@ -2,56 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from edgeflow.driver import Home, Reader
-from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
-from edgeflow_modbus.codec import Layout, boolean, encode, keep_mask, layout
-from edgeflow_modbus.config import Device, Link, Point, writable
+from edgeflow_modbus import transport
+from edgeflow_modbus.config import Device, Point
+from edgeflow_modbus.cost import Cost
+from edgeflow_modbus.learned import Learned
+from edgeflow_modbus.link import Link
 from edgeflow_modbus.pdu import (
-    ILLEGAL_FUNCTION,
-    MAX_WRITTEN_COILS,
-    MAX_WRITTEN_REGISTERS,
+    BASIC,
+    ILLEGAL_ADDRESS,
+    ILLEGAL_VALUE,
+    REGULAR,
     Refused,
-    Request,
     Table,
-    mask_register,
+    identification,
     place,
     read,
-    write_coils,
-    write_registers,
+    read_identification,
 )
 from edgeflow_modbus.reader import PointsReader
-from edgeflow_modbus.tcp import Stats, TcpWire, Wire
+from edgeflow_modbus.sunspec import Chain
+from edgeflow_modbus.wire import Stats, Wire
+from edgeflow_modbus.writer import Writer
 
 
 @asynccontextmanager
 async def open_link(link: Link, deadline: float, home: Home) -> AsyncIterator[Session]:
     """Connects by the deadline (loop time, seconds) and closes on leaving; raises LinkDown."""
-    wire = await TcpWire.connect(link.host, link.port, deadline)
+    wire, writing = await transport.connect(link, deadline, home)
     try:
-        yield Session(wire)
+        yield Session(wire, home, link.where, transport.cost(link), writing)
     finally:
+        await writing.close()
         await wire.close()
 
 
 class Session:
-    """Reads and writes the units behind one connection, one request at a time."""
+    """Reads and writes the units behind one link, one request at a time; writes apart where it has two connections."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
-        self._without_mask: set[int] = set()
+    def __init__(self, wire: Wire, home: Home, where: str, assumed: Cost, writing: Wire) -> None:
+        """`where` names the link in the home; `assumed`: what reading costs there as long as nothing is measured."""
+        self._wire, self._home, self._where, self._assumed = wire, home, where, assumed
+        self.writes_apart = writing is not wire
+        self._learned: dict[int, Learned] = {}
+        self._writer = Writer(writing)
+        self._chains: dict[int, Chain] = {}
 
     @property
     def stats(self) -> Stats:
         return self._wire.stats
 
-    async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:  # noqa: ARG002 - contract
-        """Plans the reading of some points; nothing is sent."""
-        return PointsReader(self._wire, device, points).read
+    async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:
+        """Plans the reading of some points; nothing is sent but for what SunSpec names are looked up with."""
+        if any(point.sunspec is not None for point in points):
+            chain = self._chains.setdefault(device.unit, Chain(self._wire, device.unit))
+            points = await chain.resolve(device, points, deadline)
+        learned = self._learned.get(device.unit)
+        if learned is None:
+            learned = self._learned[device.unit] = Learned(self._home, self._where, device.unit, self._assumed)
+        return PointsReader(self._wire, device, points, learned).read
 
     async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
         """Writes in order, neighbours in one request (functions 5, 6, 15, 16, and 22 for bits and bytes).
@@ -59,94 +72,41 @@ class Session:
         Every value is checked before the first is sent. Raises Rejected with the reason; where the device
         refuses one request of several, those before it have been written.
         """
-        items = [_Item.of(device, point, value) for point, value in zip(points, values, strict=True)]
-        for group in _groups(items):
-            if group[0].shape is not None and group[0].shape.partial:
-                await self._write_part(device, group, deadline)
-            else:
-                await self._wire.bind(_whole(device, group))(deadline)
+        await self._writer.write(device, points, values, deadline)
 
-    async def _write_part(self, device: Device, group: list[_Item], deadline: float) -> None:
-        """Changes bits of one register: by function 22, or by reading and writing where the device lacks it."""
-        keep, put = 0xFFFF, 0
-        for item in group:
-            assert item.shape is not None
-            mine = keep_mask(item.shape)
-            keep, put = keep & mine, put & mine | int.from_bytes(item.payload, "big")
-        start, about = group[0].start, _about(device, group)
-        if device.unit not in self._without_mask:
-            try:
-                await self._wire.bind(mask_register(device.unit, start, keep, put, about))(deadline)
-            except Refused as refusal:
-                if refusal.code != ILLEGAL_FUNCTION:
-                    raise
-                self._without_mask.add(device.unit)
-            else:
-                return
-        now = await self._wire.bind(read(device.unit, Table.REGISTER, start, 1, about))(deadline)
-        new = int.from_bytes(now, "big") & keep | put
-        await self._wire.bind(write_registers(device.unit, start, new.to_bytes(2, "big"), about))(deadline)
+    # --- for the tools of a person who looks around ---
 
+    def search(self) -> None:
+        """From now on a unit that does not answer is `Silent`, and no silence is taken for a lost link."""
+        self._wire.roll.searching = True
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One value ready to be written: a coil (`shape` None), or registers with their bytes."""
+    async def read_raw(self, unit: int, table: Table, start: int, count: int, deadline: float) -> bytes:
+        """Reads addresses as on the wire: packed bits (lowest first), or registers (big endian).
 
-    table: Table
-    start: int
-    count: int
-    payload: bytes
-    shape: Layout | None = None
+        Raises Refused, Silent or LinkDown.
+        """
+        about = f"read {place(table, start, count)}"
+        return await self._wire.bind(read(unit, table, start, count, about))(deadline)
 
-    @classmethod
-    def of(cls, device: Device, point: Point, value: Scalar) -> _Item:
-        """Checks and encodes a value; raises Rejected, saying for which point."""
-        name = place(point.table, point.address, point.count)
-        start = point.address - device.first_address
-        if not writable(point):
-            raise Rejected(f"{name} is read only; only coils and holding registers can be written")
-        if start < 0:
-            raise Rejected(f"there is no {name} where the first address is 1")
-        if value is None:
-            raise Rejected(f"{name}: there is no value to write")
+    async def identify(self, unit: int, deadline: float) -> dict[str, str]:
+        """What a unit says of itself (function 43/14): vendor, product, revision, and what else of the regular objects.
+
+        Raises Refused where the unit does not have the function, Silent or LinkDown.
+        """
         try:
-            if point.table is Table.COIL:
-                return cls(point.table, start, 1, bytes((boolean(value),)))
-            shape = layout(point, device)
-            return cls(point.table, start, point.count, encode(shape, value), shape)
-        except Rejected as reason:
-            raise Rejected(f"{name} cannot take the value: {reason}") from None
+            return await self._identify(unit, REGULAR, deadline)
+        except Refused as refusal:
+            if refusal.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
+                raise
+        return await self._identify(unit, BASIC, deadline)
 
-    def follows(self, group: Sequence[_Item]) -> bool:
-        """Whether it can go into the same request."""
-        first, last = group[0], group[-1]
-        if self.table is not first.table:
-            return False
-        if self.shape is not None and first.shape is not None and (self.shape.partial or first.shape.partial):
-            return self.shape.partial and first.shape.partial and self.start == first.start
-        limit = MAX_WRITTEN_COILS if self.table is Table.COIL else MAX_WRITTEN_REGISTERS
-        return self.start == last.start + last.count and self.start + self.count - first.start <= limit
-
-
-def _groups(items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    """The items of each request, in order."""
-    group: list[_Item] = []
-    for item in items:
-        if group and not item.follows(group):
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
-
-
-def _about(device: Device, group: Sequence[_Item]) -> str:
-    first, last = group[0], group[-1]
-    return f"write {place(first.table, first.start + device.first_address, last.start + last.count - first.start)}"
-
-
-def _whole(device: Device, group: Sequence[_Item]) -> Request:
-    payload = b"".join(item.payload for item in group)
-    if group[0].table is Table.COIL:
-        return write_coils(device.unit, group[0].start, [byte == 1 for byte in payload], _about(device, group))
-    return write_registers(device.unit, group[0].start, payload, _about(device, group))
+    async def _identify(self, unit: int, category: int, deadline: float) -> dict[str, str]:
+        found: dict[str, str] = {}
+        following: int | None = 0
+        asked: set[int] = set()
+        while following is not None and following not in asked:
+            asked.add(following)
+            request = read_identification(unit, category, following, "tell what it is")
+            texts, following = identification(await self._wire.bind(request)(deadline))
+            found |= texts
+        return found

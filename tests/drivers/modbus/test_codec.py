@@ -2,16 +2,21 @@
 
 import math
 import struct
+from operator import itemgetter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeflow_modbus.codec import bits_decoder, encode, finite, keep_mask, layout, registers_decoder
+from edgeflow_modbus.codec import bits_decoder, compose, finite, layout, registers_decoder
 from edgeflow_modbus.config import Device, Point
+from edgeflow_modbus.encoder import encode, keep_mask
 
 ORDERS = st.sampled_from(["big", "little"])
 INTEGERS = {f"{sign}int{8 * size}": (size, sign == "") for sign in ("", "u") for size in (2, 4, 8)}
+BCD = {"bcd16": 4, "bcd32": 8}
+ACC = {"acc32": 4, "acc64": 8}
+LETTERS = st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x85\xa0")
 FLOATS = {"float16": "e", "float32": "f", "float64": "d"}
 
 
@@ -27,8 +32,36 @@ def on_the_wire(raw, word_order, byte_order):
 def written(draw):
     """A point, its value, and the bytes of its registers."""
     orders = {"word_order": draw(ORDERS), "byte_order": draw(ORDERS)}
-    kind = draw(st.sampled_from([*INTEGERS, *FLOATS, "int8", "uint8", "bool", "bit", "string"]))
-    if kind in INTEGERS:
+    kinds = [*INTEGERS, *FLOATS, *BCD, *ACC, "int8", "uint8", "bool", "bit", "bits", "string", "half string", "bytes"]
+    kind = draw(st.sampled_from(kinds))
+    if kind in BCD:
+        value = draw(st.integers(0, 10 ** BCD[kind] - 1))
+        raw = bytes.fromhex(f"{value:0{BCD[kind]}d}")
+    elif kind in ACC:
+        value = draw(st.integers(0, 256 ** ACC[kind] - 1))
+        raw = value.to_bytes(ACC[kind], "big")
+    elif kind == "bits":
+        size = draw(st.sampled_from([2, 4, 8]))
+        low, high = sorted([draw(st.integers(0, 8 * size - 1)), draw(st.integers(0, 8 * size - 1))])
+        value = draw(st.integers(0, 2 ** (high - low + 1) - 1))
+        raw = (value * 2**low).to_bytes(size, "big")
+        return (
+            Point(register=0, type=f"uint{8 * size}", bits=f"{low}-{high}", **orders),
+            value,
+            on_the_wire(raw, **orders),
+        )
+    elif kind == "half string":
+        half = draw(st.sampled_from(["high", "low"]))
+        value = draw(st.text(LETTERS, min_size=1, max_size=5))
+        words = [c + b"\0" if half == "high" else b"\0" + c for c in (x.encode("latin-1") for x in value)]
+        text_orders = {"word_order": "big", "byte_order": orders["byte_order"]}
+        point = Point(register=0, type="string", length=len(value), byte=half, **text_orders)
+        return point, value, on_the_wire(b"".join(words), **text_orders)
+    elif kind == "bytes":
+        length = draw(st.integers(1, 5))
+        value = raw = draw(st.binary(min_size=2 * length, max_size=2 * length))
+        return Point(register=0, type=kind, length=length, **orders), value, on_the_wire(raw, **orders)
+    elif kind in INTEGERS:
         size, signed = INTEGERS[kind]
         low = -(256**size) // 2 if signed else 0
         value = draw(st.integers(low, low + 256**size - 1))
@@ -54,8 +87,7 @@ def written(draw):
         raw = b"\0\1" if value else b"\0\0"
     else:
         length = draw(st.integers(1, 5))
-        letters = st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x85\xa0")
-        value = draw(st.text(letters, max_size=2 * length))
+        value = draw(st.text(LETTERS, max_size=2 * length))
         raw = value.encode("latin-1").ljust(2 * length, b"\0")
         return Point(register=0, type=kind, length=length, **orders), value, on_the_wire(raw, **orders)
     return Point(register=0, type=kind, **orders), value, on_the_wire(raw, **orders)
@@ -78,8 +110,14 @@ def test_a_block_gives_every_value_wherever_it_lies_in_whatever_order(cases, dat
         payload += raw
     order = data.draw(st.permutations(range(len(cases))))
     decode = registers_decoder([fields[i] for i in order])
-    assert list(decode(payload)) == [values[i] for i in order]
-    assert list(registers_decoder(fields)(payload)) == values
+    made = [compose(cases[i][0], Device()) or itemgetter(0) for i in range(len(cases))]
+
+    def value(i, raw):
+        empty = cases[i][0].kind.startswith("acc") and raw == 0  # of an acc that is no value
+        return 0 if empty else made[i]([raw])
+
+    assert [value(i, raw) for i, raw in zip(order, decode(payload), strict=True)] == [values[i] for i in order]
+    assert [value(i, raw) for i, raw in enumerate(registers_decoder(fields)(payload))] == values
 
 
 @given(st.binary(min_size=8, max_size=8), ORDERS, ORDERS)

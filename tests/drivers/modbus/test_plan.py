@@ -1,16 +1,23 @@
-"""The planner: everything covered, nothing too long, no more requests than needed."""
+"""The planner: everything covered, nothing that is not allowed, and no plan that takes less time."""
 
+from itertools import pairwise
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from edgeflow_modbus.config import Device
+from edgeflow_modbus.cost import ETHERNET, Cost, serial
 from edgeflow_modbus.pdu import Table
-from edgeflow_modbus.plan import Span, gaps, plan, split
+from edgeflow_modbus.plan import Rules, Span, Stretch, duration, plan, split, whole
 
 LIMITS = {Table.COIL: 2000, Table.DISCRETE: 2000, Table.REGISTER: 125, Table.INPUT: 125}
+REGISTERS = (Table.REGISTER, Table.INPUT)
 
 
 @st.composite
-def some_spans(draw, tables=tuple(Table), largest=600):
+def some_spans(draw, tables=tuple(Table), largest=400):
     spans = []
     for index in range(draw(st.integers(1, 40))):
         table = draw(st.sampled_from(tables))
@@ -19,60 +26,174 @@ def some_spans(draw, tables=tuple(Table), largest=600):
     return spans
 
 
-@given(some_spans(), st.integers(0, 124), st.integers(20, 125))
-def test_every_point_is_in_exactly_one_block_and_no_block_is_too_long(spans, max_gap, limit):
-    limits = LIMITS | {Table.REGISTER: limit}
-    blocks = plan(spans, max_gap, limits)
+@st.composite
+def some_rules(draw, largest=430):
+    """Rules of every kind together: groups that do not overlap, borders and forbidden ranges outside of them."""
+    limit = draw(st.integers(20, 125))
+    groups, behind = [], 0
+    for _ in range(draw(st.integers(0, 3))):
+        start = behind + draw(st.integers(0, 60))
+        behind = start + draw(st.integers(1, 20))
+        groups.append((start, behind))
+    borders = set()
+    for _ in range(draw(st.integers(0, 6))):
+        start = draw(st.integers(0, largest))
+        end = start + draw(st.sampled_from([0, 0, 1, 10]))
+        if not any(first < max(end, start + 1) and start < behind for first, behind in groups):
+            borders |= {Stretch(table.function, start, end) for table in Table}
+    return Rules(
+        cost=Cost(draw(st.floats(1e-4, 1e-1)), draw(st.floats(1e-6, 1e-2))),
+        limits=LIMITS | dict.fromkeys(REGISTERS, limit),
+        max_gap=draw(st.none() | st.integers(0, 124)),
+        borders=frozenset(borders),
+        groups=dict.fromkeys(REGISTERS, tuple(groups)),
+    )
+
+
+def seams(block, rules):
+    """The gaps in a block, as (end, begin), with what a group fills not counted."""
+    ranges = sorted(whole(span, rules) for span in block.spans)
+    behind = ranges[0][1]
+    for start, end in ranges[1:]:
+        if start >= behind:
+            yield behind, start
+        behind = max(behind, end)
+
+
+@given(some_spans(), some_rules())
+def test_every_value_is_in_exactly_one_block_and_every_rule_is_kept(spans, rules):
+    blocks = plan(spans, rules)
     assert sorted(span.index for block in blocks for span in block.spans) == list(range(len(spans)))
+    assert len(blocks) <= len(spans), "never more requests than values"
     for block in blocks:
-        assert 1 <= block.count <= limits[block.table]
-        for span in block.spans:
-            assert span.table is block.table
-            assert block.start <= span.start
-            assert span.end <= block.end
+        ranges = {whole(span, rules) for span in block.spans}
+        assert {span.table for span in block.spans} == {block.table}
+        assert block.start == min(start for start, _ in ranges)
+        assert block.end == max(end for _, end in ranges)
+        assert block.count <= rules.limits[block.table] or (block.start, block.end) in ranges
+        for left, right in seams(block, rules):
+            assert rules.max_gap is None or right - left <= rules.max_gap
+            for border in rules.borders:
+                assert border.table != block.table.function or not border.bars(left, right)
+        for start, end in rules.groups.get(block.table, ()):
+            touched = any(span.start < end and start < span.end for span in block.spans)
+            assert not touched or (block.start <= start and end <= block.end), "a group is read whole"
 
 
-@given(some_spans(), st.integers(0, 124))
-def test_nothing_is_read_along_beyond_the_gap(spans, max_gap):
-    for block in plan(spans, max_gap, LIMITS):
-        unused, longest, run = set(gaps(block)), 0, 0
-        for address in block.addresses:
-            run = run + 1 if address in unused else 0
-            longest = max(longest, run)
-        assert longest <= max_gap
-        assert block.start not in unused
-        assert block.end - 1 not in unused
+@given(some_spans(tables=(Table.REGISTER,), largest=60), some_rules(largest=80), st.data())
+def test_no_other_plan_takes_less_time(spans, rules, data):
+    """Any other way to cut the same values into allowed blocks, drawn at random, is not better; what overlaps is one."""
+    behind, apart = 0, []
+    for span in sorted(spans, key=lambda span: whole(span, rules)):
+        start, end = whole(span, rules)
+        if start >= behind:
+            apart.append(span)
+            behind = end
+    spans = apart
+    best = duration(plan(spans, rules), rules.cost)
+    tight = Rules(rules.cost, rules.limits, data.draw(st.integers(0, 40)), rules.borders, rules.groups)
+    if rules.max_gap is None or tight.max_gap <= rules.max_gap:
+        assert best <= duration(plan(spans, tight), rules.cost) * (1 + 1e-9)
+    short = {table: min(limit, data.draw(st.integers(20, 125))) for table, limit in rules.limits.items()}
+    if all(end - start <= min(short.values()) for start, end in (whole(span, rules) for span in spans)):
+        other = Rules(rules.cost, short, rules.max_gap, rules.borders, rules.groups)
+        assert best <= duration(plan(spans, other), rules.cost) * (1 + 1e-9)
 
 
-@given(some_spans(tables=(Table.REGISTER,)), st.integers(0, 124), st.sets(st.integers(0, 620), max_size=30))
-def test_no_block_reads_along_a_hole(spans, max_gap, holes):
-    for block in plan(spans, max_gap, LIMITS, {(Table.REGISTER, address) for address in holes}):
-        assert not holes & set(gaps(block))
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=9, unique=True), st.integers(5, 60), st.integers(1, 30))
+def test_the_plan_is_the_best_of_all_ways_to_cut(starts, limit, worth):
+    """Against trying every way to cut nine registers: cost in whole units, a request is worth `worth` registers."""
+    starts.sort()
+    ways = []
+    for cuts in range(1 << (len(starts) - 1)):
+        runs = [[starts[0]]]
+        for i, start in enumerate(starts[1:]):
+            if cuts >> i & 1:
+                runs.append([start])
+            else:
+                runs[-1].append(start)
+        if all(run[-1] - run[0] < limit for run in runs):
+            ways.append((sum(worth + run[-1] - run[0] + 1 for run in runs), len(runs)))
+    spans = [Span(Table.REGISTER, start, 1, i) for i, start in enumerate(starts)]
+    blocks = plan(spans, Rules(Cost(worth * 2.0, 1.0), LIMITS | {Table.REGISTER: limit}))
+    assert sum(worth + block.count for block in blocks) == min(ways)[0]
+
+
+def rules(max_gap=16, cost=ETHERNET, limit=125, **more):
+    return Rules(cost, LIMITS | {Table.REGISTER: limit}, max_gap, **more)
+
+
+def registers(*starts, count=1):
+    return [Span(Table.REGISTER, start, count, i) for i, start in enumerate(starts)]
+
+
+def asked(blocks):
+    return [(block.start, block.count) for block in blocks]
 
 
 def test_neighbours_are_one_request_whatever_their_order():
-    spans = [Span(Table.REGISTER, start, 1, i) for i, start in enumerate(reversed(range(100)))]
-    (block,) = plan(spans, 0, LIMITS)
-    assert (block.start, block.count) == (0, 100)
+    assert asked(plan(registers(*reversed(range(100))), rules(0))) == [(0, 100)]
 
 
 def test_a_value_is_never_torn_between_two_requests():
-    spans = [Span(Table.REGISTER, start, 2, i) for i, start in enumerate(range(0, 200, 2))]
-    assert [(block.start, block.count) for block in plan(spans, 16, LIMITS)] == [(0, 124), (124, 76)]
+    assert asked(plan(registers(*range(0, 200, 2), count=2), rules())) == [(0, 124), (124, 76)]
 
 
 def test_coils_are_read_by_two_thousand():
     spans = [Span(Table.COIL, start, 1, start) for start in range(2001)]
-    assert [(block.start, block.count) for block in plan(spans, 0, LIMITS)] == [(0, 2000), (2000, 1)]
+    assert asked(plan(spans, rules(0))) == [(0, 2000), (2000, 1)]
 
 
-@given(some_spans(tables=(Table.REGISTER,), largest=100))
-def test_splitting_a_refused_block_keeps_every_point_and_ends(spans):
-    todo, rounds = plan(spans, 124, LIMITS), 0
-    ends = []
+@pytest.mark.parametrize(
+    ("cost", "gap"),
+    [
+        # One register is two characters of 11 bits: 2.2917 ms at 9600 baud. A request is 13 characters, two
+        # pauses of 3.5 characters and 10 ms: 14.896 + 8.021 + 10 = 32.917 ms, or 14.36 registers.
+        (serial(9600), 14),
+        # 115200 baud: 0.19097 ms; 1.2413 + 3.5 + 10 = 14.741 ms, or 77.19 registers.
+        (serial(115200), 77),
+        (ETHERNET, 16),
+    ],
+)
+def test_a_gap_is_read_along_as_long_as_it_costs_less_than_a_request(cost, gap):
+    assert asked(plan(registers(0, gap + 1), rules(None, cost))) == [(0, gap + 2)]
+    assert asked(plan(registers(0, gap + 2), rules(None, cost))) == [(0, 1), (gap + 2, 1)]
+
+
+def test_the_limit_cuts_where_a_gap_is_saved():
+    spans = registers(*range(60), *range(70, 130))
+    assert asked(plan(spans, rules())) == [(0, 60), (70, 60)]
+
+
+def test_a_group_is_read_whole_by_itself_or_with_others():
+    one = rules(groups={Table.REGISTER: [(10, 18)]})
+    assert asked(plan(registers(12), one)) == [(10, 8)]
+    assert asked(plan(registers(8, 12), one)) == [(8, 10)]
+    assert asked(plan(registers(*range(20)), rules(limit=9, groups={Table.REGISTER: [(8, 15)]}))) == [
+        (0, 8), (8, 9), (17, 3),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("border", "blocks"),
+    [
+        (Stretch(3, 4, 5), [(0, 4), (6, 4)]),
+        (Stretch(3, 6, 6), [(0, 4), (6, 4)]),
+        (Stretch(3, 8, 8), [(0, 8), (8, 2)]),
+        (Stretch(4, 4, 5), [(0, 10)]),
+    ],
+)
+def test_nothing_is_read_across_a_border(border, blocks):
+    spans = registers(0, 1, 2, 3, 6, 7, 8, 9)
+    assert asked(plan(spans, rules(borders=frozenset({border})))) == blocks
+
+
+@given(some_spans(tables=(Table.REGISTER,), largest=100), some_rules(largest=120))
+def test_splitting_a_refused_block_keeps_every_value_tears_no_group_and_ends(spans, some):
+    todo, rounds, ends = plan(spans, some), 0, []
     while todo:
         block = todo.pop()
-        parts = split(block)
+        parts = split(block, some)
         rounds += 1
         assert rounds < 1000
         if parts:
@@ -82,4 +203,31 @@ def test_splitting_a_refused_block_keeps_every_point_and_ends(spans):
         else:
             ends.append(block)
     assert sorted(s.index for block in ends for s in block.spans) == list(range(len(spans)))
-    assert all((s.start, s.count) == (b.start, b.count) for b in ends for s in b.spans), "down to single addresses"
+    assert all(whole(s, some) == (b.start, b.end) for b in ends for s in b.spans), "down to single values and groups"
+
+
+def test_what_is_unused_is_suspected_first():
+    (block,) = plan(registers(*range(10), *range(12, 100)), rules())
+    assert asked(split(block, rules())) == [(0, 10), (12, 88)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"groups": [[17, 10]]}, "write the lower address first: [10, 17]"),
+        ({"groups": [[0, 60]], "max_registers": 50}, "has 61 registers, but the device gives 50 at once"),
+        ({"groups": [[0, 7], [7, 9]]}, "the group [7, 9] overlaps [0, 7]"),
+        ({"groups": [[0, 7]], "forbidden": [[5, 5]]}, "the group [0, 7] overlaps [5, 5]"),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused_with_what_to_write(settings, said):
+    with pytest.raises(ValidationError) as error:
+        Device(**settings)
+    assert said in str(error.value)
+
+
+def test_ends_and_starts_rise():
+    """What the search for the cheapest plan stands on."""
+    spans = [*registers(5, 0, 3, 3), Span(Table.REGISTER, 2, 20, 4), Span(Table.REGISTER, 21, 2, 5)]
+    blocks = plan(spans, rules(limit=20))
+    assert all(a.start <= b.start and a.end < b.end for a, b in pairwise(blocks))

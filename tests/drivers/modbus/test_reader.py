@@ -1,4 +1,4 @@
-"""The reader against a server that counts its requests and refuses some."""
+"""The reader against a real server that counts its requests and refuses some; what it finds out is in test_scout.py."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
 from edgeflow.model import BAD
-from edgeflow_modbus import DRIVER, reader
+from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 
 
@@ -135,33 +135,6 @@ async def test_learning_is_spread_over_polls_when_the_device_is_slow():
             assert plc.asked
         assert values == [None if a == 60 else a for a in range(100)]
         assert set(faults) == {60}
-
-
-async def test_what_was_refused_is_asked_for_again_after_a_while(monkeypatch):
-    async with plc_and_reader(registers(*range(100))) as (plc, read):
-        plc.lacks(60, 61)
-        await read()
-        await read()
-        plc.lacks()
-        assert set((await read())[1]) == {60, 61}
-        monkeypatch.setattr(reader, "_RETRY_S", 0.0)
-        plc.lacks(61)
-        await read()
-        plc.lacks(61)
-        assert set((await read())[1]) == {61}
-        plc.lacks()
-        assert await read() == (list(range(100)), {})
-        await read()
-        assert plc.asked == [(0, 100)], "all in one request again"
-
-
-async def test_a_device_that_refuses_everything_while_it_starts_is_read_once_it_runs(monkeypatch):
-    monkeypatch.setattr(reader, "_RETRY_S", 0.0)
-    async with plc_and_reader(registers(*range(20))) as (plc, read):
-        plc.lacks(*range(400))
-        assert set((await read())[1]) == set(range(20))
-        plc.lacks()
-        assert await read() == (list(range(20)), {})
 
 
 async def test_a_busy_device_is_not_taken_apart():

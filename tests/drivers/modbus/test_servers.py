@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.framer import FramerType
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
@@ -18,6 +19,8 @@ from edgeflow.errors import Rejected
 from edgeflow.testing.drivers import Relay, Rig, Subject, checks
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
+
+from .lines import SerialRelay
 
 # What the servers hold at the start, worked out by hand: 70000 = 0x00011170, 21.5 = 0x41AC0000 as float32.
 HOLDING = {0: 1234, 10: 0x1170, 11: 0x0001, 20: 0x41AC, 21: 0x0000, 30: 0x0010, 47: 0x8001, 199: 7}
@@ -67,7 +70,7 @@ async def held(client: AsyncModbusTcpClient, i: int) -> object:
 
 
 @asynccontextmanager
-async def pymodbus_server():
+async def pymodbus_server(framer=FramerType.SOCKET):
     words = [HOLDING.get(address, 0) for address in range(200)]
     registers = [SimData(0, values=words[:31], datatype=DataType.REGISTERS)]
     registers.append(SimData(32, values=words[32:], datatype=DataType.REGISTERS))
@@ -75,7 +78,7 @@ async def pymodbus_server():
     coils = [SimData(0, values=[a == 3 for a in range(48)], datatype=DataType.BITS)]
     discretes = [SimData(0, values=[a == 2 for a in range(48)], datatype=DataType.BITS)]
     device = SimDevice(1, (coils, discretes, registers, inputs))
-    server = ModbusTcpServer(device, address=("127.0.0.1", 0))
+    server = ModbusTcpServer(device, framer=framer, address=("127.0.0.1", 0))
     await server.serve_forever(background=True)
     try:
         yield server.transport.sockets[0].getsockname()[1]
@@ -110,8 +113,8 @@ async def libmodbus_server(program):
 
 
 @asynccontextmanager
-async def client_of(port):
-    client = AsyncModbusTcpClient("127.0.0.1", port=port, reconnect_delay=0)
+async def client_of(port, framer=FramerType.SOCKET):
+    client = AsyncModbusTcpClient("127.0.0.1", port=port, framer=framer, reconnect_delay=0)
     assert await client.connect()
     try:
         yield client
@@ -119,19 +122,39 @@ async def client_of(port):
         client.close()
 
 
-def subject(serve, refused):
+def over_network(transport="tcp"):
+    """A relay before a server, and the link through it."""
+
+    @asynccontextmanager
+    async def line(port):
+        async with Relay("127.0.0.1", port) as relay:
+            yield relay, Link(transport=transport, host="127.0.0.1", port=relay.port)
+
+    return line
+
+
+def over_serial_line(folder):
+    @asynccontextmanager
+    async def line(port):
+        async with SerialRelay(folder, port) as relay:
+            yield relay, Link(serial=relay.path, baud=115200)
+
+    return line
+
+
+def subject(serve, refused, line=None, framer=FramerType.SOCKET):
     """The driver with a rig around one of the servers."""
 
     @asynccontextmanager
     async def rig():
-        async with serve() as port, client_of(port) as client, Relay("127.0.0.1", port) as relay:
+        async with serve() as port, client_of(port, framer) as client, (line or over_network())(port) as (relay, link):
 
             async def change(i, value):
                 assert i == 0
                 await client.write_register(0, value)
 
             yield Rig(
-                link=Link(host="127.0.0.1", port=relay.port),
+                link=link,
                 device=Device(unit=1),
                 relay=relay,
                 known=KNOWN,
@@ -158,6 +181,20 @@ async def test_the_contract_is_kept_with_pymodbus(check):
 @pytest.mark.parametrize("check", checks(PYMODBUS), ids=lambda check: check.__name__)
 async def test_the_contract_is_kept_with_libmodbus(check, libmodbus_program):
     await check(subject(lambda: libmodbus_server(libmodbus_program), refused=Point(register=200)))
+
+
+def rtu(line):
+    return subject(lambda: pymodbus_server(FramerType.RTU), Point(register=31), line, FramerType.RTU)
+
+
+@pytest.mark.parametrize("check", checks(PYMODBUS), ids=lambda check: check.__name__)
+async def test_the_contract_is_kept_with_rtu_over_tcp(check):
+    await check(rtu(over_network("rtu-over-tcp")))
+
+
+@pytest.mark.parametrize("check", checks(PYMODBUS), ids=lambda check: check.__name__)
+async def test_the_contract_is_kept_with_rtu_on_a_serial_line(check, tmp_path):
+    await check(rtu(over_serial_line(tmp_path)))
 
 
 @pytest.mark.parametrize("exempt", [{"a_check_that_is_not": "because"}, {"reading_again_sees_a_change": " "}])

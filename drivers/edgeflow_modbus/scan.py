@@ -1,0 +1,331 @@
+"""Looks for units on a link, and for the addresses of a unit that answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from edgeflow.driver import Finding, Home, Note, Progress, Row
+from edgeflow.errors import LinkDown, Rejected, Silent
+from edgeflow.model import Scalar, Strict
+from edgeflow.units import NS_PER_S, Duration, duration_text
+from edgeflow_modbus.link import Link
+from edgeflow_modbus.pdu import GATEWAY_NO_ANSWER, GATEWAY_NO_PATH, ILLEGAL_FUNCTION, Refused, Table
+from edgeflow_modbus.port import BAUDS, Parity
+from edgeflow_modbus.session import Session, open_link
+
+_OPEN_S = 3.0
+_IDENTIFY_TIMES = 3
+_USUAL_BAUDS = (9600, 19200, 38400, 115200, 57600, 4800, 2400, 1200)
+_PARITIES: tuple[Parity, ...] = ("none", "even", "odd")
+_ALIKE = 8
+"""So many units in a row that all answer from the first on are one device that does not look at the number."""
+_MOST_SILENT = 5
+_REGISTERS, _BITS = 64, 512
+
+
+def numbers(text: Any) -> Any:
+    """`1-10,17` as the numbers it stands for, in that order."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return (text,)
+    if isinstance(text, list | tuple):
+        return tuple(number for part in text for number in numbers(part))
+    found: dict[int, None] = {}
+    for part in str(text).split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low = int(first, 0)
+            high = int(last, 0) if dash else low
+        except ValueError:
+            raise ValueError(f"{part.strip()!r} is not a number or a range; write for example `1-10,17`") from None
+        if low > high or high - low > 65535:
+            raise ValueError(f"{part.strip()!r} is not a range; write the lower number first")
+        found |= dict.fromkeys(range(low, high + 1))
+    return tuple(found)
+
+
+def _within(lowest: int, highest: int, what: str) -> Any:
+    def check(found: Sequence[int]) -> Sequence[int]:
+        for number in found:
+            if not lowest <= number <= highest:
+                raise ValueError(f"{number} is not {what}; write {lowest} to {highest}")
+        return found
+
+    return AfterValidator(check)
+
+
+def _usual(found: Sequence[int]) -> Sequence[int]:
+    for baud in found:
+        if baud not in BAUDS:
+            raise ValueError(f"{baud} baud is not usual; write some of {', '.join(map(str, BAUDS))}, or `all`")
+    return found
+
+
+def _bauds(given: Any) -> Any:
+    return _USUAL_BAUDS if given == "all" else numbers(given)
+
+
+def _parities(given: Any) -> Any:
+    if given == "all":
+        return _PARITIES
+    return tuple(part.strip() for part in given.split(",")) if isinstance(given, str) else given
+
+
+_TEXT = WithJsonSchema({"type": "string"})
+Units = Annotated[tuple[int, ...], BeforeValidator(numbers), _within(0, 255, "a unit number"), _TEXT]
+Addresses = Annotated[tuple[int, ...], BeforeValidator(numbers), _within(0, 65535, "an address"), _TEXT]
+Bauds = Annotated[tuple[int, ...], BeforeValidator(_bauds), AfterValidator(_usual), _TEXT]
+Parities = Annotated[tuple[Parity, ...], BeforeValidator(_parities), _TEXT]
+
+
+class ScanOptions(Strict):
+    """Where to look, and how long."""
+
+    units: Units | None = Field(
+        None, description="Unit numbers to try: `1-10,17`. Default: 1-247, over the network also 255."
+    )
+    bauds: Bauds | None = Field(
+        None, description="Baud rates to try on a serial line: `9600,19200`, or `all`. Default: the link's own."
+    )
+    parities: Parities | None = Field(
+        None, description="Parities to try on a serial line: `none,even`, or `all`. Default: the link's own."
+    )
+    timeout: Duration = Field(
+        NS_PER_S * 3 // 10, description="How long a unit may take to answer; slow gateways need more."
+    )
+    ranges: bool = Field(False, description="Look also which addresses of the units that answer can be read.")
+    addresses: Addresses | None = Field(
+        None, description="The addresses to look at with `ranges`, as on the wire: `0-499`. Default: 0-999."
+    )
+    limit: Duration = Field(
+        NS_PER_S * 900, description="After so long it ends with what it has found. Default: 15 min."
+    )
+
+
+@dataclass(slots=True)
+class Unit:
+    """A unit that answers: on which settings of the link, and what it says of itself."""
+
+    number: int
+    link: Link
+    says: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
+
+    def row(self, *, serial: bool) -> Row:
+        cells: dict[str, Scalar] = {"unit": self.number}
+        if serial:
+            cells |= {"baud": self.link.baud, "parity": self.link.parity}
+        for key in ("vendor", "product", "revision"):
+            cells[key] = self.says.get(key, "")
+        return Row({**cells, "remark": self.remark or self.says.get("name", "") or self.says.get("model", "")})
+
+
+class Search:
+    """One scan: it keeps a session open, opens it anew where that is lost, and knows when its time is over."""
+
+    def __init__(self, link: Link, home: Home, options: ScanOptions) -> None:
+        self.options = options
+        self.found: list[Unit] = []
+        self._link, self._home = link, home
+        self._loop = asyncio.get_running_loop()
+        self._end_s = self._loop.time() + options.limit / NS_PER_S
+        self._stack = AsyncExitStack()
+        self._session: Session | None = None
+        self._open_on: Link | None = None
+
+    @property
+    def over(self) -> bool:
+        return self._loop.time() >= self._end_s
+
+    async def close(self) -> None:
+        self._session = self._open_on = None
+        await self._stack.aclose()
+
+    async def session(self, link: Link) -> Session:
+        """An open session with these settings of the link."""
+        if self._session is None or self._open_on is not link:
+            await self.close()
+            deadline = self._loop.time() + _OPEN_S
+            self._session = await self._stack.enter_async_context(open_link(link, deadline, self._home))
+            self._session.search()
+            self._open_on = link
+        return self._session
+
+    async def read(self, link: Link, unit: int, table: Table, start: int, count: int) -> bytes:
+        """One read; where the link is lost by it, it is opened anew once. Raises Refused, Silent, LinkDown."""
+        for again in (True, False):
+            session = await self.session(link)
+            try:
+                return await session.read_raw(unit, table, start, count, self._soon())
+            except Silent:
+                raise
+            except LinkDown:
+                await self.close()
+                if not again:
+                    raise
+        raise AssertionError
+
+    async def identified(self, unit: Unit) -> Unit:
+        """The unit with what it says of itself, if it does."""
+        session = await self.session(unit.link)
+        try:
+            unit.says = await session.identify(unit.number, self._soon(_IDENTIFY_TIMES))
+        except LinkDown:
+            await self.close()
+        except Rejected:
+            pass  # not every device has the function
+        return unit
+
+    def _soon(self, times: int = 1) -> float:
+        return self._loop.time() + times * self.options.timeout / NS_PER_S
+
+    def settings(self) -> list[Link]:
+        """The link with every setting of the line that is to be tried."""
+        if self._link.serial is None:
+            return [self._link]
+        bauds, parities = self.options.bauds or (self._link.baud,), self.options.parities or (self._link.parity,)
+        return [self._link.model_copy(update={"baud": baud, "parity": parity}) for baud in bauds for parity in parities]
+
+    def units(self) -> tuple[int, ...]:
+        network = () if self._link.serial is not None else (255,)
+        return self.options.units or (*range(1, 248), *network)
+
+
+async def scan(link: Link, home: Home, options: ScanOptions) -> AsyncIterator[Finding]:
+    """The units that answer, what they are, and which of their addresses can be read."""
+    if link.serial is None and (options.bauds or options.parities):
+        raise Rejected("baud rates and parities are those of a serial line; a converter has its own settings for it")
+    search = Search(link, home, options)
+    try:
+        async for finding in _units(search):
+            yield finding
+        if options.ranges:
+            for unit in search.found:
+                async for finding in ranges(search, unit):
+                    yield finding
+        yield Note(_summary(search))
+    finally:
+        await search.close()
+
+
+async def _units(search: Search) -> AsyncGenerator[Finding, None]:
+    settings, units = search.settings(), search.units()
+    total = len(settings) * len(units)
+    for round_, link in enumerate(settings):
+        where = f" at {link.baud} baud, parity {link.parity}" if link.serial is not None else ""
+        alike = True
+        for i, number in enumerate(units):
+            yield Progress(round_ * len(units) + i, total, f"unit {number}{where}")
+            unit = await _unit(search, link, number)
+            alike = alike and unit is not None
+            if unit is not None:
+                search.found.append(await search.identified(unit))
+                yield unit.row(serial=link.serial is not None)
+            if alike and i + 1 == _ALIKE:
+                yield Note(f"The first {_ALIKE} unit numbers all answer: this device does not look at the number.")
+                del search.found[1:]
+                return
+            if search.over:
+                return
+        if search.found and round_ + 1 < len(settings):
+            yield Note("A line has one speed: the other settings were not tried.")
+            return
+
+
+async def _unit(search: Search, link: Link, number: int) -> Unit | None:
+    """Whether a unit is there: any answer of its own will do, a refusal too."""
+    try:
+        await search.read(link, number, Table.REGISTER, 0, 1)
+    except Refused as refused:
+        if refused.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER):
+            return None
+        return Unit(number, link, remark=f"refuses holding register 0 (exception {refused.code})")
+    except Silent:
+        return None
+    return Unit(number, link)
+
+
+def _summary(search: Search) -> str:
+    over = f" The time of {duration_text(search.options.limit)} is over." if search.over else ""
+    if not search.found:
+        hint = "Check the unit numbers, the wiring (A and B swapped?)"
+        line = " and the speed: `--bauds all --parities all` tries the others" if search.settings()[0].serial else ""
+        return f"No unit answers. {hint}{line}.{over}"
+    numbers_ = ", ".join(str(unit.number) for unit in search.found)
+    one = len(search.found) == 1
+    text = f"{'Unit' if one else f'{len(search.found)} units:'} {numbers_}{' answers' if one else ''}."
+    first = search.found[0].number
+    known = "`edgeflow template list` has devices that are known"
+    return f"{text} Next: {known}; of others `edgeflow modbus guess ADDRESS --unit {first}` reads registers.{over}"
+
+
+# --- addresses ----------------------------------------------------------------------------------------
+
+
+async def ranges(search: Search, unit: Unit) -> AsyncGenerator[Finding, None]:
+    """The addresses of a unit that can be read, table by table; blocks that are refused are halved."""
+    addresses = sorted(search.options.addresses or range(1000))
+    total = 4 * len(addresses)
+    for place, table in enumerate((Table.REGISTER, Table.INPUT, Table.COIL, Table.DISCRETE)):
+        blocks = list(reversed(_blocks(addresses, _BITS if table.bits else _REGISTERS)))
+        left = len(addresses)
+        first: int | None = None
+        last = -1
+        silent = 0
+        while blocks and not search.over:
+            start, count = blocks.pop()
+            yield Progress(
+                place * len(addresses) + len(addresses) - left,
+                total,
+                f"unit {unit.number}, {table.title}s from {start}",
+            )
+            answer = await _answers(search, unit, table, start, count)
+            silent = silent + 1 if answer == "silent" else 0
+            if answer == "unknown" or silent >= _MOST_SILENT:
+                break
+            if answer != "yes" and count > 1:
+                half = count // 2
+                blocks += [(start + half, count - half), (start, half)]
+                continue
+            left -= count
+            if first is not None and (answer != "yes" or start != last + 1):
+                yield _range(unit, table, first, last)
+                first = None
+            if answer == "yes":
+                first = start if first is None else first
+                last = start + count - 1
+        if first is not None:
+            yield _range(unit, table, first, last)
+        if silent >= _MOST_SILENT:
+            yield Note(f"Unit {unit.number} stays silent when asked for {table.title}s that it does not have.")
+
+
+async def _answers(search: Search, unit: Unit, table: Table, start: int, count: int) -> str:
+    """`yes`, `no` (refused), `unknown` (the device has no such table), or `silent`."""
+    try:
+        await search.read(unit.link, unit.number, table, start, count)
+    except Refused as refused:
+        return "unknown" if refused.code == ILLEGAL_FUNCTION else "no"
+    except Silent:
+        return "silent"
+    return "yes"
+
+
+def _blocks(addresses: Sequence[int], size: int) -> list[tuple[int, int]]:
+    """Neighbouring addresses as blocks (first, count) of at most `size`."""
+    found: list[tuple[int, int]] = []
+    for address in addresses:
+        if found and address == found[-1][0] + found[-1][1] and found[-1][1] < size:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((address, 1))
+    return found
+
+
+def _range(unit: Unit, table: Table, first: int, last: int) -> Row:
+    return Row({"unit": unit.number, "table": table.title, "first": first, "last": last, "count": last - first + 1})

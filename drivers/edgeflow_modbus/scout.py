@@ -1,0 +1,251 @@
+"""Finds out which blocks a device gives: takes apart what it refuses, and tries what would cost less."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+
+from edgeflow_modbus.config import Device
+from edgeflow_modbus.learned import Learned
+from edgeflow_modbus.pdu import ADDRESSES, Table
+from edgeflow_modbus.plan import Block, Range, Rules, Span, Stretch, atoms, duration, joined, plan, split, whole
+
+_BETTER = 0.95
+
+
+class Scout:
+    """The blocks that cover some values, and what to ask for besides to find better ones.
+
+    `blocks` are what to read. One that is refused is taken apart at once, down to the values that the
+    device does not have (`refused`). Everything else is a try: asked for when there is time, and only when
+    the device gives every block of a better plan does it take the place of the present one. So curiosity
+    never costs a value.
+    """
+
+    def __init__(self, spans: Iterable[Span], device: Device, learned: Learned, *, spares: bool = False) -> None:
+        """`spares`: it is of use to know where a request may be made a little longer."""
+        self._device, self._learned, self._spares = device, learned, spares
+        self._groups, self._forbidden = _ranges(device)
+        self.refused: list[Span] = []
+        wanted: list[Span] = []
+        rules = self._rules()
+        for span in spans:
+            refused = Stretch(span.table.function, *whole(span, rules)) in learned.refused
+            (self.refused if refused else wanted).append(span)
+        self.blocks = plan(wanted, rules)
+        self.unproven = set(self.blocks)
+        self._given: set[Stretch] = set()
+        self._denied: set[Stretch] = set()
+        self._again: deque[Block] = deque()
+        self._tries: deque[Block] = deque()
+        self._wished: list[Block] = []
+        self._resigned = False
+        self._turn = 0
+        self._ask_again()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to find out."""
+        return bool(self.unproven or self._again or self._tries)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether something is refused that might be given later."""
+        return bool(self.refused or self._denied or self._learned.borders)
+
+    def spares(self, block: Block) -> bool:
+        """Whether a little behind a block may be read along: one register, or eight bits."""
+        rules, end = self._rules(), block.end + (8 if block.table.bits else 1)
+        return (
+            self._device.max_gap != 0
+            and not self._learned.shy
+            and end - block.start <= rules.limits[block.table]
+            and not any(each.table == block.table.function and each.bars(block.end, end) for each in rules.borders)
+        )
+
+    # --- what is read ---------------------------------------------------------------------------------
+
+    def give(self, block: Block) -> None:
+        """The device gave it."""
+        self._given.add(block.stretch)
+        self._learned.gave(block)
+        self.unproven.discard(block)
+
+    def refuse(self, block: Block) -> list[Block]:
+        """The device refused one of the blocks: the parts to ask for instead; none where it is refused for good."""
+        self.unproven.discard(block)
+        self._denied.add(block.stretch)
+        self._given.discard(block.stretch)
+        self._tries.clear()
+        self._wished = []
+        parts = split(block, self._rules())
+        at = self.blocks.index(block)
+        self.blocks[at : at + 1] = parts
+        self.unproven.update(parts)
+        if not parts:
+            self.refused += block.spans
+            self._learned.refuse(block.stretch)
+        return parts
+
+    def silent(self, block: Block) -> None:
+        """The device did not answer it; where something is read along for the first time, that may be why."""
+        tried = block not in self.blocks
+        if tried or (block in self.unproven and len(plan(block.spans, replace(self._rules(), max_gap=0))) > 1):
+            self._learned.fell_silent(alive=tried)
+
+    # --- what is tried --------------------------------------------------------------------------------
+
+    def next(self) -> Block | None:
+        """What to try; None where there is nothing, or what is read is not settled yet."""
+        if self.unproven:
+            return None
+        if self._again:
+            return self._again[0]
+        while self._tries or self._wish():
+            block = self._tries[0]
+            if block.stretch not in self._given and block.stretch not in self._denied:
+                return block
+            self._tries.popleft()
+            if block.stretch in self._denied:
+                self._explain(block)
+        return self._spare() if self._spares else None
+
+    def tried(self, block: Block, given: bool) -> None:
+        """What became of it."""
+        if given:
+            self._given.add(block.stretch)
+            self._learned.gave(block)
+        else:
+            self._denied.add(block.stretch)
+        if self._again and self._again[0] is block:
+            self._again.popleft()
+            if given:
+                self._take_back(block)
+            else:
+                self._again.extendleft(reversed(split(block, self._rules())))
+
+    def has_spare(self, block: Block) -> bool:
+        """Whether it is known that a little more may be read along behind a block."""
+        return self._known(longer(block)) and longer(block).stretch not in self._denied
+
+    def _spare(self) -> Block | None:
+        rules = self._rules(1.0)
+        if rules.max_gap == 0:
+            return None
+        for block in self.blocks:
+            more = longer(block)
+            barred = any(b.table == block.table.function and b.bars(block.end, more.end) for b in rules.borders)
+            if not (barred or more.count > rules.limits[block.table] or more.end > ADDRESSES or self._known(more)):
+                return more
+        return None
+
+    def retry(self) -> None:
+        """Time has passed: what was refused may be given now."""
+        self._denied.clear()
+        self._wished = []
+        self._resigned = False
+        self._ask_again()
+        self._learned.doubt(self._turn)
+        self._turn += 1
+
+    def _ask_again(self) -> None:
+        self._again = deque(plan(self.refused, replace(self._rules(), max_gap=0)))
+
+    def _take_back(self, block: Block) -> None:
+        self.refused = [span for span in self.refused if span not in block.spans]
+        self.blocks.append(block)
+        self.blocks.sort(key=lambda each: each.stretch)
+        self._learned.forgive(block)
+
+    def _wish(self) -> bool:
+        """Looks for a better plan; True where something has to be tried for it."""
+        spans = [span for block in self.blocks for span in block.spans]
+        if self._resigned or not self._better(plan(spans, self._rules(1.0))):
+            return False
+        wished = plan(spans, self._rules(0.5))
+        unknown = [block for block in wished if block.stretch not in self._given]
+        if not unknown and self._better(wished):
+            self.blocks = wished
+            self._learned.spoke()
+        elif not unknown or wished == self._wished:
+            self._resigned = True  # nothing that is learned of it leads any further
+        else:
+            self._wished = wished
+            self._tries = deque(sorted(unknown, key=lambda block: -block.count))
+        return bool(self._tries)
+
+    def _better(self, blocks: list[Block]) -> bool:
+        cost = self._learned.cost
+        return duration(blocks, cost) < _BETTER * duration(self.blocks, cost)
+
+    def _explain(self, block: Block) -> None:
+        """Learns from a block that was refused although every value in it is given in the present blocks.
+
+        Its halves, cut where two of these meet, are tried first. Where both are given, what lies between
+        them is to blame, or the length of the whole.
+        """
+        rules = self._rules(1.0)
+        pieces = atoms(block.spans, rules)
+        home = {span: each for each in self.blocks for span in each.spans}
+        seams = [i for i in range(1, len(pieces)) if home[pieces[i - 1].spans[-1]] is not home[pieces[i].spans[0]]]
+        if not seams:
+            self._resigned = True  # it makes no sense; what there is works
+            return
+        cut = seams[len(seams) // 2]
+        halves = [joined(pieces[:cut]), joined(pieces[cut:])]
+        denied = [half for half in halves if half.stretch in self._denied]
+        unknown = [half for half in halves if not self._known(half)]
+        if denied:
+            self._tries.appendleft(denied[0])
+        elif unknown:
+            self._tries.extendleft([block, *unknown])
+        else:
+            self._blame(block, halves[0].end, halves[1].start)
+
+    def _known(self, block: Block) -> bool:
+        """Whether the device has answered it, or more than it."""
+        if block.stretch in self._given or block.stretch in self._denied:
+            return True
+        return any(
+            each.table is block.table and each.start <= block.start and block.end <= each.end for each in self.blocks
+        )
+
+    def _blame(self, block: Block, left: int, right: int) -> None:
+        self._tries.clear()
+        if left == right and block.count > self._learned.most(block.table):
+            self._learned.too_long(block)
+        elif left <= right:
+            self._learned.bar(Stretch(block.table.function, left, right))
+        else:
+            self._resigned = True
+
+    def _rules(self, hope: float = 0.0) -> Rules:
+        device, learned = self._device, self._learned
+        allowed = {table: table.limit if table.bits else device.max_registers for table in Table}
+        return Rules(
+            learned.cost,
+            {table: learned.limit(table, most, hope) for table, most in allowed.items()},
+            0 if learned.shy or (learned.wary and not hope) else device.max_gap,
+            frozenset(learned.borders | learned.refused | self._forbidden),
+            self._groups,
+        )
+
+
+def longer(block: Block) -> Block:
+    """The block with what is asked for besides, so that its answer differs in length: a byte or a register."""
+    return replace(block, count=block.count + (8 if block.table.bits else 1))
+
+
+def _ranges(device: Device) -> tuple[dict[Table, list[Range]], set[Stretch]]:
+    """The groups and the forbidden addresses of a device, as on the wire; what a table does not have is left out."""
+    groups = {
+        table: [(first - device.first(table), last - device.first(table) + 1) for first, last in device.groups]
+        for table in (Table.REGISTER, Table.INPUT)
+    }
+    forbidden = {
+        Stretch(table.function, first - device.first(table), last - device.first(table) + 1)
+        for table in Table
+        for first, last in device.forbidden
+    }
+    return groups, forbidden

@@ -1,0 +1,182 @@
+"""What a person does with a Modbus line before anything is configured: scan it, identify units, guess types."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from edgeflow.driver import Finding, Home, Note, Row, Tool
+from edgeflow.errors import Rejected
+from edgeflow.model import Scalar, Strict
+from edgeflow.units import NS_PER_S, Duration
+from edgeflow_modbus.config import Device
+from edgeflow_modbus.guess import ORDERS, Pick, Reading, likely, nearest, readings
+from edgeflow_modbus.link import Link
+from edgeflow_modbus.pdu import ILLEGAL_ADDRESS, ILLEGAL_VALUE, Refused, Table, place
+from edgeflow_modbus.scan import ScanOptions, Units, scan
+from edgeflow_modbus.session import Session, open_link
+
+_OPEN_S = 3.0
+_COUNTS = (4, 2, 1)
+_SUNSPEC_AT = (40000, 0, 50000)  # SunSpec Information Model Specification, section "Locating the map"
+_SUNSPEC = b"SunS"
+_TABLES = {"register": Table.REGISTER, "input": Table.INPUT}
+
+
+class IdentifyOptions(Strict):
+    """Whom to ask."""
+
+    units: Units = Field((1,), description="Unit numbers to ask: `1-10,17`. Default: 1.")
+    timeout: Duration = Field(NS_PER_S, description="How long a unit may take to answer.")
+
+
+class GuessOptions(Strict):
+    """Which registers to read, and what they should show."""
+
+    address: int = Field(ge=0, le=465536, description="The first register, numbered as the device's list does.")
+    unit: int = Field(1, ge=0, le=255, description="Unit number (slave address).")
+    table: Literal["register", "input"] = Field(
+        "register", description="`register`: holding registers (function 3); `input`: input registers (function 4)."
+    )
+    first_address: Literal[0, 1, 40000, 40001, 400001] = Field(
+        0, description="What the device's list numbers its first holding register: 0, 1, 40001."
+    )
+    expect: float | None = Field(
+        None, description="What it should be, as the device itself shows it: the nearest reading is picked."
+    )
+    timeout: Duration = Field(NS_PER_S, description="How long the unit may take to answer.")
+
+
+async def identify(link: Link, home: Home, options: IdentifyOptions) -> AsyncIterator[Finding]:
+    """What units say of themselves, and whether they speak SunSpec."""
+    async with open_link(link, _soon(_OPEN_S), home) as session:
+        session.search()
+        for unit in options.units:
+            timeout_s = options.timeout / NS_PER_S
+            try:
+                says = await session.identify(unit, _soon(timeout_s))
+            except Refused as refused:
+                yield Note(f"Unit {unit} answers, but does not say what it is (exception {refused.code}).")
+            except Rejected as error:
+                yield Note(str(error))
+                continue
+            else:
+                for what, text in says.items():
+                    yield Row({"unit": unit, "what": what, "says": text})
+                if not says:
+                    yield Note(f"Unit {unit} answers, but says nothing of itself.")
+            base = await _sunspec(session, unit, timeout_s)
+            if base is not None:
+                yield Row({"unit": unit, "what": "sunspec", "says": f"its models begin at {base}"})
+                yield Note(f"Unit {unit} speaks SunSpec: `sunspec:` points and the templates sunspec/... fit it.")
+
+
+async def _sunspec(session: Session, unit: int, timeout_s: float) -> int | None:
+    for base in _SUNSPEC_AT:
+        try:
+            if await session.read_raw(unit, Table.REGISTER, base, 2, _soon(timeout_s)) == _SUNSPEC:
+                return base
+        except Rejected:
+            continue
+    return None
+
+
+async def guess(link: Link, home: Home, options: GuessOptions) -> AsyncIterator[Finding]:
+    """Reads some registers and shows every reading of them side by side; the likely one is ready to be pasted."""
+    table = _TABLES[options.table]
+    start = options.address - Device(first_address=options.first_address).first(table)
+    if start < 0:
+        raise Rejected(f"{options.address} is before the first address of {table.title}s, check --first-address")
+    async with open_link(link, _soon(_OPEN_S), home) as session:
+        payload = await _registers(session, options, table, start)
+    words = " ".join(payload[i : i + 2].hex().upper() for i in range(0, len(payload), 2))
+    yield Note(f"Unit {options.unit}, {place(table, options.address, len(payload) // 2)}: {words}")
+    found = readings(payload)
+    pick = nearest(found, options.expect) if options.expect is not None else likely(found, payload)
+    for kind in dict.fromkeys(reading.type for reading in found):
+        yield _row([reading for reading in found if reading.type == kind], pick, options, len(payload) // 2)
+    yield Note(_verdict(pick, options, payload))
+
+
+async def _registers(session: Session, options: GuessOptions, table: Table, start: int) -> bytes:
+    """As many registers as the longest types need, or as few as the device gives."""
+    for count in _COUNTS:
+        try:
+            return await session.read_raw(
+                options.unit, table, start, min(count, 65536 - start), _soon(options.timeout / NS_PER_S)
+            )
+        except Refused as refused:
+            if refused.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or count == _COUNTS[-1]:
+                raise
+    raise AssertionError
+
+
+def _row(found: Sequence[Reading], pick: Pick | None, options: GuessOptions, count: int) -> Row:
+    """One type: what it gives in each order of the bytes."""
+    values = {reading.order: reading.value for reading in found}
+    cells: dict[str, Scalar] = {"type": found[0].type, **{order: values.get(order) for order in ORDERS}}
+    cells["plausible"] = " ".join(reading.order for reading in found if not reading.doubt)
+    picked = next((reading for reading in found if pick is not None and reading is pick.reading), None)
+    if picked is None or pick is None:
+        return Row({**cells, "pick": ""})
+    scale = f" x {pick.scale:g}" if pick.scale != 1 else ""
+    point: dict[str, Scalar] = {options.table: options.address, **picked.keys()}
+    if picked.type == "string":
+        point["length"] = count
+    if pick.scale != 1:
+        point["scale"] = pick.scale
+    return Row({**cells, "pick": f"<-- {picked.order}{scale}"}, point)
+
+
+def _verdict(pick: Pick | None, options: GuessOptions, payload: bytes) -> str:
+    if not any(payload):
+        return "All registers are 0, which every type reads as 0: try again while the machine runs."
+    if pick is None:
+        near = f" near {options.expect:g}" if options.expect is not None else ""
+        return (
+            f"No reading is{near}. Is it this address? Some lists count from 1: try the one before and the one after."
+        )
+    if options.expect is None:
+        return f"Likely {pick.reading.type}: {pick.why}. With --expect and what the device shows it is no guess."
+    scale = f", times {pick.scale:g}" if pick.scale != 1 else ""
+    first = f" The device needs `first_address: {options.first_address}`." if options.first_address else ""
+    return f"Nearest is {pick.reading.type}, order {pick.reading.order}{scale}: {pick.why}.{first}"
+
+
+def _soon(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+TOOLS = (
+    Tool(
+        "scan",
+        "Looks for units on a serial line, behind a gateway or at an address, and says what they are.\n\n"
+        "Nothing is written. A unit that does not answer costs the time-out; with `--ranges` the addresses that can be "
+        "read are found too, by halving the blocks that are refused. Ctrl-C ends it with what was found.\n\n"
+        "  edgeflow modbus scan --host 10.0.0.6 --units 1-20\n"
+        "  edgeflow modbus scan --serial /dev/ttyUSB0 --bauds all --parities all --units 1-10\n"
+        "  edgeflow modbus scan --host 10.0.0.5 --units 1 --ranges --addresses 0-499",
+        ScanOptions,
+        scan,
+    ),
+    Tool(
+        "identify",
+        "Asks units what they are: maker, product, revision (function 43/14), and whether they speak SunSpec.\n\n"
+        "  edgeflow modbus identify --host 10.0.0.6 --units 1,7",
+        IdentifyOptions,
+        identify,
+    ),
+    Tool(
+        "guess",
+        "Reads registers and shows every type and byte order side by side, to find out how a value lies in them.\n\n"
+        "Say with --expect what the display of the device shows: the nearest reading is picked, with the factors 10, "
+        "100 and 1000 tried too, and its point is printed for the configuration.\n\n"
+        "  edgeflow modbus guess 4 --host 10.0.0.5 --unit 1\n"
+        "  edgeflow modbus guess 40013 --first-address 40001 --expect 230 --host 10.0.0.6 --unit 7",
+        GuessOptions,
+        guess,
+    ),
+)

@@ -1,0 +1,248 @@
+"""The tools of a person who looks around: units, addresses that answer, and how a value lies in its registers."""
+
+import asyncio
+import math
+import struct
+
+import pytest
+from pydantic import ValidationError
+
+from edgeflow.driver import Home, Note, Progress, Row
+from edgeflow.errors import LinkDown, Rejected
+from edgeflow.testing.registers import Registers
+from edgeflow_modbus import DRIVER
+from edgeflow_modbus.guess import likely, nearest, readings
+from edgeflow_modbus.link import Link
+from edgeflow_modbus.scan import ScanOptions, numbers, scan
+from edgeflow_modbus.tools import GuessOptions, IdentifyOptions, guess, identify
+
+
+async def found(tool, link, options):
+    return [finding async for finding in tool(link, Home(), options)]
+
+
+def rows(findings):
+    return [finding.cells for finding in findings if isinstance(finding, Row)]
+
+
+def notes(findings):
+    return [finding.text for finding in findings if isinstance(finding, Note)]
+
+
+def at(port):
+    return Link(host="127.0.0.1", port=port)
+
+
+# --- readings ---
+
+
+def float32(value):
+    return struct.pack(">f", value)
+
+
+def words(raw):
+    """The same registers with the low one first."""
+    return b"".join(raw[i : i + 2] for i in range(len(raw) - 2, -1, -2))
+
+
+def swapped(raw):
+    """The same registers with their bytes swapped."""
+    return b"".join(raw[i : i + 2][::-1] for i in range(0, len(raw), 2))
+
+
+@pytest.mark.parametrize("lay", [lambda raw: raw, words, swapped, lambda raw: swapped(words(raw))])
+@pytest.mark.parametrize("value", [230.4, 49.98, -12.75, 0.87])
+def test_the_expected_float_is_found_in_every_order(lay, value):
+    raw = lay(float32(value)) + b"\0\0\0\0"
+    pick = nearest(readings(raw), value)
+    assert pick is not None
+    assert (pick.reading.type, pick.scale) == ("float32", 1)
+    assert pick.reading.value == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expect", "kind", "scale"),
+    [
+        (struct.pack(">H", 2304), 230.4, "uint16", 0.1),
+        (struct.pack(">h", -125), -12.5, "int16", 0.1),
+        (struct.pack(">I", 123456), 123.456, "uint32", 0.001),
+        (bytes.fromhex("1234"), 1234, "bcd16", 1.0),
+        (bytes.fromhex("00123456"), 1234.56, "bcd32", 0.01),
+        (struct.pack(">q", 5_000_000_000), 5_000_000, "uint64", 0.001),
+        (struct.pack(">d", 3.141592653589793), 3.141592653589793, "float64", 1.0),
+    ],
+)
+def test_whole_numbers_are_found_with_the_factor_that_their_maker_uses(raw, expect, kind, scale):
+    pick = nearest(readings(raw), expect)
+    assert pick is not None
+    assert (pick.reading.type, pick.scale) == (kind, scale)
+
+
+def test_of_equally_near_readings_the_simplest_is_taken():
+    pick = nearest(readings(bytes(2) + b"\x00\xe6"), 230)
+    assert pick is not None
+    assert (pick.reading.type, pick.reading.order) == ("uint32", "ABCD")
+    pick = nearest(readings(b"\x00\xe6"), 230)
+    assert pick is not None
+    assert (pick.reading.type, pick.reading.order, pick.scale) == ("uint16", "ABCD", 1)
+
+
+def test_nothing_near_is_no_answer():
+    assert nearest(readings(b"\x00\x07"), 230) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (float32(230.4) + float32(229.8), "float32"),
+        (float32(2.1) + bytes(4), "float32"),
+        (struct.pack(">d", 230.4), "float64"),
+        (struct.pack(">IHH", 70000, 0, 3), "uint16"),
+        (struct.pack(">I", 4711), "uint32"),
+        (struct.pack(">h", 250), "uint16"),
+        (b"SDM630  ", "string"),
+    ],
+)
+def test_without_an_expectation_the_likely_reading_is_named(raw, kind):
+    pick = likely(readings(raw), raw)
+    assert pick is not None
+    assert pick.reading.type == kind
+
+
+def test_no_reading_is_shown_twice_and_none_is_missing():
+    seen = [(reading.type, reading.order) for reading in readings(bytes(range(1, 9)))]
+    assert len(set(seen)) == len(seen)
+    for kind, orders in (("uint16", 2), ("float32", 4), ("bcd32", 4), ("int64", 4), ("float64", 4)):
+        assert sum(each == kind for each, _ in seen) == orders
+
+
+def test_what_is_no_number_is_never_plausible():
+    for reading in readings(float32(math.nan) + float32(math.inf)):
+        if reading.type == "float32" and reading.order == "ABCD":
+            assert reading.doubt == "not a number"
+
+
+async def test_a_guess_shows_all_orders_of_a_type_in_one_row():
+    raw = struct.unpack(">4H", float32(50.0) + bytes(4))
+    async with Registers({"input": dict(enumerate(raw, 70))}).served() as port:
+        findings = await found(guess, at(port), GuessOptions(address=70, table="input", expect=49.9))
+        (row,) = [row for row in rows(findings) if row["type"] == "float32"]
+        assert (row["ABCD"], row["pick"]) == (50.0, "<-- ABCD")
+        (point,) = [finding.point for finding in findings if isinstance(finding, Row) and finding.point]
+        assert point == {"input": 70, "type": "float32"}
+        DRIVER.point.model_validate(point)
+
+
+async def test_a_guess_at_the_end_of_the_map_reads_what_there_is():
+    async with Registers({"holding": {0: 1, 1: 2}}).served() as port:
+        assert "holding register 1: 0002" in notes(await found(guess, at(port), GuessOptions(address=1)))[0]
+        with pytest.raises(Rejected, match="exception 2"):
+            await found(guess, at(port), GuessOptions(address=5))
+
+
+async def test_registers_that_are_all_zero_tell_nothing():
+    async with Registers({"holding": dict.fromkeys(range(8), 0)}).served() as port:
+        assert notes(await found(guess, at(port), GuessOptions(address=0)))[-1].startswith("All registers are 0")
+
+
+# --- scan ---
+
+
+def test_numbers_are_written_as_ranges():
+    assert numbers("1-3, 7,0x10") == (1, 2, 3, 7, 16)
+    for wrong in ("", "a", "3-1", "1-", "1--3"):
+        with pytest.raises(ValueError, match="write"):
+            numbers(wrong)
+    with pytest.raises(ValidationError, match="256 is not a unit number"):
+        ScanOptions(units="250-256")
+    with pytest.raises(ValidationError, match="9601 baud is not usual"):
+        ScanOptions(bauds="9601")
+    assert ScanOptions(bauds="all", parities="none,even").parities == ("none", "even")
+
+
+class Gateway:
+    """Units behind a gateway: some answer, of the others it says so (exception 11) or says nothing."""
+
+    def __init__(self, units, *, silent):
+        self.units, self.silent, self.asked = units, silent, []
+
+    async def serve(self, reader, writer):
+        try:
+            while True:
+                head = await reader.readexactly(7)
+                pdu = await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
+                unit = head[6]
+                self.asked.append((unit, pdu[0]))
+                answer = self.units[unit].reply(pdu) if unit in self.units else bytes((pdu[0] | 0x80, 11))
+                if unit in self.units or not self.silent:
+                    writer.write(head[:4] + (len(answer) + 1).to_bytes(2, "big") + head[6:7] + answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        return self.server.sockets[0].getsockname()[1]
+
+    async def __aexit__(self, *_):
+        self.server.close()
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_scan_finds_the_units_behind_a_gateway(silent):
+    units = {3: Registers({"holding": {0: 1}}), 5: Registers({"input": {0: 1}})}
+    async with Gateway(units, silent=silent) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-6", timeout="50 ms"))
+    assert [row["unit"] for row in rows(findings)] == [3, 5]
+    assert notes(findings)[-1].startswith("2 units: 3, 5.")
+    done = [finding.done for finding in findings if isinstance(finding, Progress)]
+    assert done == sorted(done)
+
+
+async def test_a_scan_ends_where_a_device_does_not_look_at_the_number():
+    device = Registers({"holding": {0: 1}})
+    async with device.served() as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-100"))
+    assert [row["unit"] for row in rows(findings)] == list(range(1, 9))
+    assert any("does not look at the number" in text for text in notes(findings))
+    assert len(device.requests) < 30
+
+
+async def test_the_ranges_that_can_be_read_are_found_exactly():
+    tables = {"holding": dict.fromkeys([*range(3, 20), *range(100, 102), 150], 7), "input": dict.fromkeys(range(64), 1)}
+    async with Registers(tables, gaps=False).served() as port:
+        findings = await found(scan, at(port), ScanOptions(units="1", ranges=True, addresses="0-199"))
+    spans = [(row["table"], row["first"], row["last"]) for row in rows(findings) if "table" in row]
+    assert spans == [
+        ("holding register", 3, 19), ("holding register", 100, 101), ("holding register", 150, 150),
+        ("input register", 0, 63),
+    ]  # fmt: skip
+
+
+async def test_a_table_that_a_device_does_not_have_costs_one_request():
+    device = Registers({"holding": {0: 1}})
+    async with device.served() as port:
+        await found(scan, at(port), ScanOptions(units="1", ranges=True, addresses="0-3000"))
+    for function in (1, 2):
+        assert sum(request[0] == function for request in device.requests) == 1
+
+
+async def test_a_scan_ends_when_its_time_is_over():
+    async with Gateway({}, silent=True) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-200", timeout="20 ms", limit="100 ms"))
+    assert notes(findings)[-1].endswith("The time of 100 ms is over.")
+    assert notes(findings)[-1].startswith("No unit answers.")
+
+
+async def test_a_scan_of_nothing_says_what_to_check():
+    with pytest.raises(LinkDown, match="refused"):
+        await found(scan, at(1), ScanOptions(units="1"))
+    with pytest.raises(Rejected, match="serial line"):
+        await found(scan, at(502), ScanOptions(bauds="9600"))
+
+
+async def test_sunspec_is_recognised_wherever_it_begins():
+    for base in (0, 40000, 50000):
+        device = Registers({"holding": {base: 0x5375, base + 1: 0x6E53, base + 2: 1}})
+        async with device.served() as port:
+            findings = await found(identify, at(port), IdentifyOptions())
+        assert {"unit": 1, "what": "sunspec", "says": f"its models begin at {base}"} in rows(findings)
