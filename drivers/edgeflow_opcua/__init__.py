@@ -1,10 +1,11 @@
-"""OPC UA: subscriptions, bulk reads, writes with type conversion and browsing, on asyncua."""
+"""OPC UA: subscriptions, reads, writes, methods, events, alarms, history and browsing, on asyncua."""
 
 from __future__ import annotations
 
 from edgeflow.driver import Driver
 from edgeflow_opcua.session import open_session
-from edgeflow_opcua.settings import Device, Link, Point
+from edgeflow_opcua.settings import Device, Link, Point, writable
+from edgeflow_opcua.tools import TOOLS
 
 DRIVER = Driver(
     name="opcua",
@@ -16,4 +17,6 @@ DRIVER = Driver(
     value_type=lambda point: point.type,
     serial=False,
     pushes=True,
+    writable=writable,
+    tools=TOOLS,
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from asyncua import ua
 
 from edgeflow.errors import Rejected
@@ -26,7 +29,18 @@ _KINDS: dict[ua.VariantType, ValueType] = {
     **dict.fromkeys(_INTEGERS, "integer"), _V.Boolean: "boolean", _V.Float: "number", _V.Double: "number",
     _V.String: "text", _V.LocalizedText: "text", _V.Guid: "text", _V.DateTime: "text", _V.ByteString: "bytes",
 }  # fmt: skip
+_OVERFLOW = 0x0480  # the information bits of a data value, and of them "overflow" (OPC 10000-4, clause 7.39.1)
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+_FROM_TEXT: dict[ua.VariantType, Callable[[str], Any]] = {
+    _V.String: str, _V.LocalizedText: ua.LocalizedText, _V.DateTime: _moment, _V.Guid: uuid.UUID,
+}  # fmt: skip
 
 
 def status_name(code: int) -> str:
@@ -34,58 +48,96 @@ def status_name(code: int) -> str:
     return str(ua.StatusCode(ua.UInt32(code & 0xFFFF0000)).name)
 
 
-def decode(data: ua.DataValue, kind: ValueType) -> tuple[Scalar, Fault | None]:
-    """A value as the server gave it, in the declared type; a fault carries the status name or what does not fit."""
-    code = 0 if data.StatusCode is None else int(data.StatusCode.value)
-    value = None if data.Value is None else data.Value.Value
+def judged(code: int) -> Fault | None:
+    """What a status code says of a value: None for a good one."""
     severity = code >> 30
     if severity >= 2:
-        return None, (BAD, status_name(code))
-    try:
-        scalar = to_scalar(value, kind)
-    except ValueError as error:
-        return None, (BAD, str(error))
-    return scalar, (UNCERTAIN, status_name(code)) if severity else None
+        return BAD, status_name(code)
+    if code & _OVERFLOW == _OVERFLOW:
+        return UNCERTAIN, "values before it were lost: the server's queue was full"
+    return (UNCERTAIN, status_name(code)) if severity else None
 
 
 def to_scalar(value: Any, kind: ValueType) -> Scalar:
     """A decoded OPC UA value in the declared type; ValueError says what it is instead."""
-    if kind == "number":
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if math.isfinite(value):
-                return value
-            raise ValueError(f"the server gives {value}, which is no number")
-    elif kind == "integer":
-        if isinstance(value, int) and not isinstance(value, bool):
-            return int(value)
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-    elif kind == "boolean":
-        if isinstance(value, bool):
-            return value
-    elif kind == "bytes":
-        if isinstance(value, bytes):
-            return bytes(value)
-    elif (text := _text(value)) is not None:
-        return text
-    raise ValueError(_misfit(value, kind))
+    shown = _SHOWN[kind](value)
+    if shown is None:
+        raise ValueError(_misfit(value, kind))
+    return shown
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    if not math.isfinite(value):
+        raise ValueError(f"the server gives {value}, which is no number")
+    return value
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, ua.StatusCode):
+        return int(value.value)
+    return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _boolean(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _bytes(value: Any) -> bytes | None:
+    return bytes(value) if isinstance(value, bytes) else None
 
 
 def _text(value: Any) -> str | None:
+    if isinstance(value, dict | list):
+        return json_text(value)
+    plain = _json(value) if value is not None and not isinstance(value, bool | int | float | bytes) else None
+    return plain if isinstance(plain, str) else None
+
+
+def json_text(value: Any) -> str:
+    """A value of dicts, lists and OPC UA values as JSON; times are ISO 8601, bytes hexadecimal."""
+    return orjson.dumps(
+        value, default=_json, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS
+    ).decode()
+
+
+def _json(value: Any) -> Any:
     if isinstance(value, str):
         return str(value)
     if isinstance(value, ua.LocalizedText):
         return value.Text or ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat() if value.tzinfo else f"{value.isoformat()}+00:00"
-    return str(value) if type(value).__name__ in ("UUID", "Guid") else None
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, ua.StatusCode):
+        return status_name(int(value.value))
+    if isinstance(value, ua.NodeId | ua.QualifiedName):
+        return value.to_string()
+    return str(value)
+
+
+_SHOWN: dict[ValueType, Callable[[Any], Scalar]] = {
+    "number": _number, "integer": _integer, "boolean": _boolean, "bytes": _bytes, "text": _text,
+}  # fmt: skip
 
 
 def _misfit(value: Any, kind: ValueType) -> str:
     if value is None:
         return "the server gives no value"
     if isinstance(value, list | tuple):
-        return f"the server gives an array of {len(value)}, not one {kind}"
+        return (
+            f"the server gives an array of {len(value)}, not one {kind}; say `index` for an element, "
+            "or `type: text` for all as JSON"
+        )
+    if isinstance(value, dict):
+        some = ", ".join(list(value)[:8])
+        return (
+            f"the server gives a structure, not one {kind}; say `field`, one of {some}, or `type: text` for all as JSON"
+        )
     text = repr(value)
     return f"the server gives {text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__}), not {kind}"
 
@@ -99,24 +151,12 @@ def time_ns(moment: datetime | None) -> int:
     return (moment - _UNIX) // _MICROSECOND * 1000
 
 
-def source_ns(data: ua.DataValue) -> int:
-    """The time that a value speaks of: the source's, else the server's, else 0."""
-    return time_ns(data.SourceTimestamp) or time_ns(data.ServerTimestamp)
-
-
-def variant_type(current: ua.DataValue, data_type: ua.DataValue) -> ua.VariantType | None:
-    """The type in which a node takes a value: that of the value it holds, else its declared one.
-
-    The held value comes first, because a declared type may be an enumeration or a vendor's subtype.
-    None where neither tells, or where the node holds an array.
-    """
+def held_type(current: ua.DataValue) -> tuple[int, bool] | None:
+    """The number of the built-in type that a node holds, and whether it is an array of them; None for no value."""
     held = current.Value
-    if held is not None and isinstance(held.VariantType, _V) and held.VariantType is not _V.Null:
-        return None if held.is_array else held.VariantType
-    node = None if data_type.Value is None else data_type.Value.Value
-    if isinstance(node, ua.NodeId) and node.NamespaceIndex == 0 and isinstance(node.Identifier, int):
-        return next((kind for kind in _V if kind.value == node.Identifier and kind in _KINDS), None)
-    return None
+    if held is None or held.VariantType is _V.Null:
+        return None
+    return int(held.VariantType.value), bool(held.is_array)
 
 
 def value_type(kind: ua.VariantType) -> ValueType | None:
@@ -124,12 +164,51 @@ def value_type(kind: ua.VariantType) -> ValueType | None:
     return _KINDS.get(kind)
 
 
-def encode(value: Scalar, kind: ua.VariantType) -> ua.DataValue:
-    """A value in the node's own type; raises Rejected where that would change it.
+def as_variant(value: Any, kind: int, *, many: bool = False) -> ua.Variant:
+    """A value, or the elements of an array, as the built-in type of this number.
 
-    Without time stamps and status, because many servers refuse a write that carries them.
+    Raises Rejected where that would change it. What is written has no time stamps and no status, because many servers
+    refuse a write that carries them.
     """
-    return ua.DataValue(ua.Variant(_as(value, kind), kind), None)
+    if kind in (0, _V.ExtensionObject.value):
+        raise Rejected("it is a structure, which cannot be written")
+    of = _V(kind) if kind != _V.Variant.value else _own_kind(value)
+    if not many:
+        return ua.Variant(_as(value, of), of)
+    if not isinstance(value, list):
+        raise Rejected("it is an array; write a text with a JSON array, or say `index` for one element")
+    flat, dimensions = _flat(value)
+    shape = [ua.Int32(size) for size in dimensions] if len(dimensions) > 1 else None
+    elements = [_as(bytes.fromhex(one) if of is _V.ByteString and isinstance(one, str) else one, of) for one in flat]
+    return ua.Variant(elements, of, shape, is_array=True)
+
+
+def _flat(value: list[Any]) -> tuple[list[Any], list[int]]:
+    if not value or not all(isinstance(one, list) for one in value):
+        return value, [len(value)]
+    inner = [_flat(one) for one in value]
+    if any(dimensions != inner[0][1] for _, dimensions in inner):
+        raise Rejected("its rows are not of the same length")
+    return [one for flat, _ in inner for one in flat], [len(value), *inner[0][1]]
+
+
+def _own_kind(value: Any) -> ua.VariantType:
+    """For a node that takes any type."""
+    kinds = {bool: _V.Boolean, int: _V.Int64, float: _V.Double, str: _V.String, bytes: _V.ByteString}
+    return kinds.get(type(value), _V.String)
+
+
+def from_json(text: str) -> Any:
+    """What a JSON text holds; None where it is none."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def iso(ns: int) -> str:
+    """UTC nanoseconds as ISO 8601."""
+    return (_UNIX + timedelta(microseconds=ns // 1000)).isoformat()
 
 
 def _as(value: Scalar, kind: ua.VariantType) -> Any:
@@ -146,6 +225,9 @@ def _as(value: Scalar, kind: ua.VariantType) -> Any:
             return float(value)
     elif (kind is _V.Boolean and isinstance(value, bool)) or (kind is _V.ByteString and isinstance(value, bytes)):
         return value
-    elif isinstance(value, str) and kind in (_V.String, _V.LocalizedText):
-        return value if kind is _V.String else ua.LocalizedText(value)
+    elif isinstance(value, str) and kind in _FROM_TEXT:
+        try:
+            return _FROM_TEXT[kind](value)
+        except ValueError:
+            pass
     raise Rejected(f"{value!r} cannot be written to a node of type {kind.name}")

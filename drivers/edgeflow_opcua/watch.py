@@ -1,33 +1,70 @@
-"""One watch: subscriptions, their notifications as columns, and the heartbeat that proves the server lives."""
+"""One watch: the points of a device pushed as they change, and the heartbeat that proves the server lives."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from typing import Any
 
+import structlog
 from asyncua import ua
-from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 
 from edgeflow.driver import Column, Push
-from edgeflow.errors import LinkDown
-from edgeflow.model import BAD, Scalar, ValueType
+from edgeflow.errors import Rejected
+from edgeflow.model import BAD, UNCERTAIN, Scalar
 from edgeflow.units import NS_PER_S
-from edgeflow_opcua.settings import Device
-from edgeflow_opcua.value import Fault, decode, source_ns, status_name
-from edgeflow_opcua.wire import CHUNK, Wire, read_request
+from edgeflow_opcua.binary import Published
+from edgeflow_opcua.condition import Conditions
+from edgeflow_opcua.event import Events
+from edgeflow_opcua.history import History
+from edgeflow_opcua.item import NS_PER_MS, Item, items_of
+from edgeflow_opcua.publish import read_values
+from edgeflow_opcua.server import Server
+from edgeflow_opcua.settings import Device, Point
+from edgeflow_opcua.structure import names_of, pieces
+from edgeflow_opcua.subscription import Subscriptions
+from edgeflow_opcua.value import Fault, status_name, time_ns
+from edgeflow_opcua.wire import read_request
 
-_NS_PER_MS = NS_PER_S // 1000
-_SET_UP_S = 10.0
-_LEAVING_S = 1.0
+log = structlog.get_logger(__name__)
+
+_ASK_S = 10.0
 _TRY_REFUSED_AGAIN_S = 30.0
-_WAITING_RESPONSES = 16
+_SAVE_S = 60.0
+_REFRESH_S = 5.0
 _SESSION_SHARE = 3  # a heartbeat at least this often within the session time-out
 _LIFE = ua.NodeId(ua.Int32(ObjectIds.Server_ServerStatus_CurrentTime))
 _STATE = ua.NodeId(ua.Int32(ObjectIds.Server_ServerStatus_State))
+_LOST = (UNCERTAIN, "values before it were lost on the way")
+_READ_INSTEAD = frozenset(
+    {
+        "BadTooManyMonitoredItems",
+        "BadTooManySubscriptions",
+        "BadServiceUnsupported",
+        "BadNotSupported",
+        "BadNotImplemented",
+        "BadOutOfMemory",
+        "BadResourceUnavailable",
+        "BadMonitoringModeInvalid",
+        "BadMonitoredItemFilterUnsupported",
+        "BadSubscriptionIdInvalid",
+    }
+)
+"""With these the node may be there all the same."""
+
+Thing = Item | Events | Conditions
+
+
+class _Job:
+    """Something that is done every so often."""
+
+    __slots__ = ("due_at", "every_s", "run")
+
+    def __init__(self, every_s: float, run: Callable[[], Awaitable[None]], due_at: float) -> None:
+        self.every_s, self.run, self.due_at = every_s, run, due_at
 
 
 class Watch:
@@ -37,173 +74,275 @@ class Watch:
     server is asked for its time, and each subscription must publish something, a keep-alive at least.
     """
 
-    def __init__(
-        self,
-        wire: Wire,
-        device: Device,
-        kinds: Sequence[ValueType],
-        nodes: Mapping[int, ua.NodeId],
-        unknown: Mapping[int, Fault],
-        push: Push,
-    ) -> None:
-        self._wire, self._device, self._kinds, self._nodes, self._push = wire, device, kinds, nodes, push
-        self._unknown = unknown
-        self._arrived: asyncio.Queue[ua.PublishResult] = asyncio.Queue(_WAITING_RESPONSES)
-        self._subscriptions: dict[int, _Subscription] = {}
-        self._refused: dict[int, ua.NodeId] = {}
+    def __init__(self, server: Server, device: Device, points: Sequence[Point], push: Push) -> None:
+        self._server, self._wire, self._device, self._push = server, server.wire, device, push
+        self._points = points
+        self._things: dict[int, Thing] = {}
+        self._next = 0
+        self._conditions: list[Conditions] = []
+        self._refused: set[int] = set()
+        self._polled: dict[float, list[int]] = {}
+        self._last: dict[int, tuple[Any, int]] = {}
         self._server_time: datetime | None = None
-        self._beat_s = min(device.heartbeat / NS_PER_S, wire.session_s / _SESSION_SHARE)
+        self._beat_s = min(device.heartbeat / NS_PER_S, server.wire.session_s / _SESSION_SHARE)
         self._patience_s = 2 * self._beat_s
+        self._subscriptions = Subscriptions(server, device, self._beat_s)
         self._now = asyncio.get_running_loop().time
+        self._jobs = [
+            _Job(self._beat_s, self._beat, self._now()),
+            _Job(_TRY_REFUSED_AGAIN_S, self._try_again, self._now() + _TRY_REFUSED_AGAIN_S),
+        ]
+        self._history = History.of(server, device, points)
+        if self._history is not None:
+            self._jobs.append(_Job(_SAVE_S, self._save, self._now() + _SAVE_S))
+        self._said = False
 
     async def run(self) -> None:
         """Until cancelled, or LinkDown."""
+        self._server.listeners.add(self._called)
         try:
-            self._push_faults(self._unknown)
-            await self._subscribe(self._nodes)
-            await self._deliver()
+            await self._add(range(len(self._points)))
+            while True:
+                await self._do_due()
+                try:
+                    async with asyncio.timeout_at(min(job.due_at for job in self._jobs)):
+                        published = await self._subscriptions.arrived.get()
+                except TimeoutError:
+                    continue
+                await self._take(published)
         finally:
-            await self._unsubscribe()
+            self._server.listeners.discard(self._called)
+            if self._history is not None:
+                self._history.save()
+            await self._subscriptions.end()
 
-    async def _deliver(self) -> None:
-        beat_at = self._now()
-        retry_at = beat_at + _TRY_REFUSED_AGAIN_S
-        while True:
-            if self._now() >= beat_at:
-                beat_at = self._now() + self._beat_s
-                await self._beat()
-            if self._refused and self._now() >= retry_at:
-                retry_at = self._now() + _TRY_REFUSED_AGAIN_S
-                await self._subscribe(self._refused)
-            try:
-                async with asyncio.timeout_at(beat_at):
-                    response = await self._arrived.get()
-            except TimeoutError:
-                continue
-            self._take(response)
+    def _called(self, point: Point) -> None:
+        """A method's tag shows what was last written."""
+        indices = tuple(i for i, own in enumerate(self._points) if own.method is not None and own == point)
+        if indices:
+            self._push(Column([self._server.held_of(point)] * len(indices), 0, None, indices))
+
+    async def _save(self) -> None:
+        if self._history is not None:
+            self._history.save()
+
+    async def _do_due(self) -> None:
+        for job in self._jobs:
+            if self._now() >= job.due_at:
+                job.due_at = max(job.due_at + job.every_s, self._now())
+                await job.run()
 
     # --- what proves life ----------------------------------------------------------------------------
 
     async def _beat(self) -> None:
         """Asks for time and state; says "alive" only where the server runs and its clock has advanced."""
         time, state = await self._wire.read(read_request([_LIFE, _STATE]), self._now() + self._patience_s)
-        for subscription in self._subscriptions.values():
-            if self._now() > subscription.heard_at + subscription.silence_s + self._patience_s:
-                raise self._wire.down("it answers, but its subscription has gone silent")
+        if self._subscriptions.silent(self._patience_s):
+            raise self._wire.down("it answers, but its subscription has gone silent")
         moment, number = _plain(time), _plain(state)
         advanced = isinstance(moment, datetime) and (self._server_time is None or moment > self._server_time)
         if advanced:
             self._server_time = moment
+        for conditions in self._conditions:
+            if conditions.asked_at is not None and self._now() > conditions.asked_at + _REFRESH_S:
+                self._push(conditions.settled())  # some servers do not say when a refresh has ended
         if advanced and number in (None, ua.ServerState.Running):
-            self._push(Column((), source_ns(time), points=()))
+            self._push(Column((), time_ns(time.SourceTimestamp) or time_ns(time.ServerTimestamp), points=()))
 
-    # --- subscriptions -------------------------------------------------------------------------------
+    # --- what is watched -----------------------------------------------------------------------------
 
-    async def _subscribe(self, nodes: Mapping[int, ua.NodeId]) -> None:
-        """A subscription per 1000 nodes; what the server refuses is BAD and tried again later."""
-        indices = list(nodes)
-        refused: dict[int, Fault] = {}
-        for start in range(0, len(indices), CHUNK):
-            refused |= await self._add({index: nodes[index] for index in indices[start : start + CHUNK]})
-        for subscription in self._subscriptions.values():
-            subscription.heard_at = self._now()  # nobody listened while the others were made
-        self._refused = {index: nodes[index] for index in refused}
-        self._push_faults(refused)
+    async def _try_again(self) -> None:
+        if self._refused:
+            await self._add(sorted(self._refused))
 
-    async def _add(self, nodes: Mapping[int, ua.NodeId]) -> dict[int, Fault]:
-        services, publishing_ms = self._wire.services, self._device.publishing_interval / _NS_PER_MS
-        keep_alive = max(1, round(self._beat_s * 1000 / publishing_ms))
-        wanted = ua.CreateSubscriptionParameters(
-            RequestedPublishingInterval=ua.Double(publishing_ms),
-            RequestedLifetimeCount=ua.UInt32(max(3 * keep_alive, round(self._wire.session_s * 1000 / publishing_ms))),
-            RequestedMaxKeepAliveCount=ua.UInt32(keep_alive),
+    async def _add(self, indices: Iterable[int]) -> None:
+        """Begins with these points; what the server refuses is BAD, and tried again later."""
+        chosen = {index: self._points[index] for index in indices}
+        self._refused -= chosen.keys()
+        nodes, reasons = await self._resolve({i: point for i, point in chosen.items() if point.method is None})
+        variables = {i: node for i, node in nodes.items() if chosen[i].is_variable}
+        texts = [i for i in variables if chosen[i].type == "text"]
+        found = await names_of(self._wire, [nodes[i] for i in texts], self._by()) if texts else []
+        names = dict(zip(texts, found, strict=True))
+        items = items_of(self._device, chosen, variables, names, self._server.types)
+        history = [item for item in items if item.history]
+        await self._fill(history)
+        things: list[Thing] = [*items]
+        things += [Events(node, i, chosen[i], self._server.types) for i, node in nodes.items() if chosen[i].events]
+        conditions = {i: (chosen[i], node) for i, node in nodes.items() if chosen[i].condition}
+        if conditions:
+            things.append(Conditions(self._server.alarms, conditions))
+        handles = {self._next + at: thing for at, thing in enumerate(things)}
+        self._next += len(handles)
+        self._things |= handles
+        refused = await self._subscribe(handles)
+        await self._fill(history)  # what came while the rest was done
+        for handle, reason in refused.items():
+            reasons |= dict.fromkeys(self._things.pop(handle).indices, reason)
+        self._refuse(reasons)
+        await self._begin(chosen, [thing for handle, thing in handles.items() if handle not in refused])
+
+    async def _resolve(self, points: Mapping[int, Point]) -> tuple[dict[int, ua.NodeId], dict[int, str]]:
+        found = await self._server.addresses.resolve([point.place for point in points.values()], self._by())
+        nodes = {i: node for i, node in zip(points, found, strict=True) if isinstance(node, ua.NodeId)}
+        return nodes, {i: reason for i, reason in zip(points, found, strict=True) if isinstance(reason, str)}
+
+    async def _subscribe(self, things: Mapping[int, Thing]) -> dict[int, str]:
+        """Watches or reads; gives what can be neither."""
+        polled = [handle for handle, thing in things.items() if self._device.mode == "poll" and isinstance(thing, Item)]
+        rest = things.keys() - set(polled)
+        watched = {handle: thing for handle, thing in things.items() if handle in rest}
+        refused = await self._subscriptions.add(watched, self._alive) if watched else {}
+        instead = {
+            handle: name
+            for handle, name in refused.items()
+            if name in _READ_INSTEAD and isinstance(things[handle], Item)
+        }
+        if instead and not self._said:
+            self._said = True
+            answer = next(iter(instead.values()))
+            log.warning(
+                "the server does not let us subscribe; reading instead",
+                server=self._wire.where,
+                nodes=len(instead),
+                answer=answer,
+            )
+        self._poll([*polled, *instead])
+        return {handle: name for handle, name in refused.items() if handle not in instead}
+
+    async def _fill(self, items: Sequence[Item]) -> None:
+        """History comes before what is live."""
+        if self._history is None or not items:
+            return
+        time, _ = await self._wire.read(read_request([_LIFE, _STATE]), self._by())
+        await self._history.fill(items, self._push, time_ns(_plain(time)), self._alive)
+
+    async def _begin(self, points: Mapping[int, Point], things: Sequence[Thing]) -> None:
+        """What there is to say before anything comes."""
+        methods = [i for i, point in points.items() if point.method is not None]
+        if methods:
+            values = [self._server.held_of(points[i]) for i in methods]
+            self._push(Column(values, 0, None, tuple(methods)))
+        for thing in things:
+            if isinstance(thing, Events):
+                self._push(Column(["{}"], 0, None, thing.indices))
+            elif isinstance(thing, Conditions):
+                self._conditions.append(thing)
+                await self._refresh(thing)
+
+    async def _refresh(self, conditions: Conditions) -> None:
+        """Asks for the state of all conditions, which no event of the past will tell us any more."""
+        conditions.refresh_wanted = False
+        reason = ""
+        for subscription in self._subscriptions.ids():
+            try:
+                await self._server.alarms.refresh(subscription, self._by())
+            except Rejected as refusal:
+                reason = str(refusal)
+            else:
+                conditions.asked_at = self._now()
+                return
+        faults: dict[int, Fault] = dict.fromkeys(
+            range(len(conditions.indices)), (BAD, f"not known before its next event; {reason}")
         )
-        granted = await self._wire.ask(self._set_up_by(), services.create_subscription, wanted, self._arrive)
-        silence_s = 2 * granted.RevisedPublishingInterval / 1000 * granted.RevisedMaxKeepAliveCount
-        self._subscriptions[granted.SubscriptionId] = _Subscription(silence_s, self._now())
-        indices, step = list(nodes), self._wire.item_chunk
-        refused: dict[int, Fault] = {}
-        for start in range(0, len(indices), step):
-            some = indices[start : start + step]
-            request = ua.CreateMonitoredItemsParameters(granted.SubscriptionId, ua.TimestampsToReturn.Both)
-            request.ItemsToCreate = [self._item(index, nodes[index], publishing_ms) for index in some]
-            results = await self._wire.ask(self._set_up_by(), services.create_monitored_items, request)
-            for index, result in zip(some, results, strict=True):
-                if not result.StatusCode.is_good():
-                    refused[index] = (BAD, status_name(result.StatusCode.value))
-        if len(refused) == len(nodes):
-            del self._subscriptions[granted.SubscriptionId]
-            await self._wire.ask(self._set_up_by(), services.delete_subscriptions, [granted.SubscriptionId])
-        return refused
+        self._push(Column([None] * len(faults), 0, faults, conditions.indices))
 
-    def _set_up_by(self) -> float:
-        return self._now() + _SET_UP_S
+    def _refuse(self, reasons: Mapping[int, str]) -> None:
+        if reasons:
+            self._refused |= reasons.keys()
+            faults: dict[int, Fault] = dict(enumerate((BAD, reason) for reason in reasons.values()))
+            self._push(Column([None] * len(faults), 0, faults, tuple(reasons)))
 
-    def _item(self, index: int, node: ua.NodeId, publishing_ms: float) -> ua.MonitoredItemCreateRequest:
-        sampling = self._device.sampling_interval
-        settings = ua.MonitoringParameters(
-            ClientHandle=ua.IntegerId(index),
-            SamplingInterval=ua.Duration(publishing_ms if sampling is None else sampling / _NS_PER_MS),
-            QueueSize=ua.Counter(1),  # the newest value counts, as with a poll
-        )
-        return ua.MonitoredItemCreateRequest(
-            ua.ReadValueId(node, AttributeIds.Value), ua.MonitoringMode.Reporting, settings
-        )
+    async def _alive(self) -> None:
+        """Called where something takes its time, so that the heartbeat goes on."""
+        beat = self._jobs[0]
+        if self._now() >= beat.due_at:
+            beat.due_at = self._now() + self._beat_s
+            self._subscriptions.fresh()
+            await self._beat()
 
-    async def _unsubscribe(self) -> None:
-        """The session may go on for others; where the connection is lost there is nobody to tell."""
-        ids = list(self._subscriptions)
-        self._subscriptions.clear()
-        while not self._arrived.empty():  # the publishing task may be waiting for room
-            self._arrived.get_nowait()
-        if ids and not self._wire.lost:
-            with suppress(LinkDown):
-                await self._wire.ask(self._now() + _LEAVING_S, self._wire.services.delete_subscriptions, ids)
+    def _by(self) -> float:
+        return self._now() + _ASK_S
+
+    # --- what is read instead ------------------------------------------------------------------------
+
+    def _poll(self, handles: Sequence[int]) -> None:
+        for handle in handles:
+            item = self._things[handle]
+            assert isinstance(item, Item)
+            every_s = item.sampling_ms / 1000
+            if every_s not in self._polled:
+                self._polled[every_s] = []
+                self._jobs.append(_Job(every_s, lambda every_s=every_s: self._look(every_s), self._now()))  # type: ignore[misc] # mypy cannot infer a default
+            self._polled[every_s].append(handle)
+
+    async def _look(self, every_s: float) -> None:
+        """Reads what is read this often; only what has changed is pushed, as by a subscription."""
+        changed = []
+        for some in pieces(self._polled[every_s], self._wire.read_chunk):
+            nodes = [self._things[handle].node for handle in some]
+            data = await read_values(self._wire, read_request(nodes), self._now() + self._patience_s)
+            for handle, (value, code, source_ns, server_ns) in zip(some, data, strict=True):
+                if self._last.get(handle) != (value, code):
+                    self._last[handle] = (value, code)
+                    changed.append((handle, value, code, source_ns or server_ns))
+        if changed:
+            await self._take(Published(0, changes=changed, news=True))
 
     # --- what arrives --------------------------------------------------------------------------------
 
-    async def _arrive(self, response: ua.PublishResult) -> None:
-        """Called by the library's publishing task, which waits here when we are behind; the server then merges."""
-        subscription = self._subscriptions.get(response.SubscriptionId)
-        if subscription is not None:
-            subscription.heard_at = self._now()
-            await self._arrived.put(response)
+    async def _take(self, published: Published) -> None:
+        columns = self._sorted(published.changes)
+        if self._server.types.wanted:  # structures that were not met before
+            await self._server.types.learn(self._by())
+            columns = self._sorted(published.changes)
+        for handle, fields in published.events:
+            columns += await self._event(handle, fields)
+        for column in columns:
+            if published.gap:
+                column.faults = dict.fromkeys(range(len(column.values)), _LOST) | (column.faults or {})
+            self._push(column)
+        for conditions in self._conditions:
+            if conditions.refresh_wanted:
+                await self._refresh(conditions)
+        if published.ended is not None:
+            raise self._wire.down(f"it ended the subscription ({status_name(published.ended)})")
 
-    def _take(self, response: ua.PublishResult) -> None:
-        groups: dict[int, _Group] = {}
-        for notification in response.NotificationMessage.NotificationData or ():
-            if isinstance(notification, ua.DataChangeNotification):
-                self._sort(notification.MonitoredItems, groups)
-            elif isinstance(notification, ua.StatusChangeNotification):
-                raise self._wire.down(f"it ended the subscription ({status_name(notification.Status.value)})")
-        for key in sorted(groups):
-            self._push(groups[key].column())
+    async def _event(self, handle: int, fields: Sequence[Any]) -> Sequence[Column]:
+        thing = self._things.get(handle)
+        if isinstance(thing, Conditions):
+            return thing.columns(fields)
+        if not isinstance(thing, Events):
+            return ()
+        columns = thing.columns(fields)
+        if self._server.types.wanted:
+            await self._server.types.learn(self._by())
+            columns = thing.columns(fields)
+        for column in columns:
+            self._server.keep(self._points[thing.index], column.values[0])
+        return columns
 
-    def _sort(self, items: Sequence[Any], groups: dict[int, _Group]) -> None:
+    def _sorted(self, changes: Sequence[tuple[int, Any, int, int]]) -> list[Column]:
         """By source time, to the millisecond: servers stamp the values of one scan microseconds apart."""
-        kinds = self._kinds
-        for item in items:
-            index, data = item.ClientHandle, item.Value
-            if index >= len(kinds):
+        things = self._things
+        groups: dict[int, _Group] = {}
+        for handle, value, code, at in changes:
+            item = things.get(handle)
+            if not isinstance(item, Item):
                 continue
-            at = source_ns(data)
-            group = groups.get(at // _NS_PER_MS)
+            group = groups.get(at // NS_PER_MS)
             if group is None:
-                group = groups[at // _NS_PER_MS] = _Group()
-            group.add(index, at, *decode(data, kinds[index]))
-
-    def _push_faults(self, faults: Mapping[int, Fault]) -> None:
-        if faults:
-            self._push(Column([None] * len(faults), 0, dict(enumerate(faults.values())), tuple(faults)))
-
-
-class _Subscription:
-    """How long one subscription may say nothing, and when it was last heard (loop time)."""
-
-    __slots__ = ("heard_at", "silence_s")
-
-    def __init__(self, silence_s: float, heard_at: float) -> None:
-        self.silence_s, self.heard_at = silence_s, heard_at
+                group = groups[at // NS_PER_MS] = _Group()
+            group.at = max(group.at, at)
+            if not code and (kind := type(value)) in item.plain and (kind is not float or isfinite(value)):
+                group.points.append(item.index)
+                group.values.append(value)
+                continue
+            if item.history and at > item.last_ns:
+                item.last_ns = at
+            for index, scalar, fault in item.taken(value, code):
+                group.add(index, scalar, fault)
+        return [column for key in sorted(groups) for column in groups[key].columns()]
 
 
 class _Group:
@@ -217,15 +356,20 @@ class _Group:
         self.values: list[Scalar] = []
         self.faults: dict[int, Fault] = {}
 
-    def add(self, index: int, at: int, value: Scalar, fault: Fault | None) -> None:
+    def add(self, index: int, value: Scalar, fault: Fault | None) -> None:
         if fault:
             self.faults[len(self.values)] = fault
-        self.at = max(self.at, at)
         self.points.append(index)
         self.values.append(value)
 
-    def column(self) -> Column:
-        return Column(self.values, self.at, self.faults or None, tuple(self.points))
+    def columns(self) -> Iterable[Column]:
+        """One column, or several where a variable brings more than one value of the same time."""
+        if len(set(self.points)) == len(self.points):
+            return [Column(self.values, self.at, self.faults or None, tuple(self.points))]
+        return [
+            Column([value], self.at, {0: self.faults[at]} if at in self.faults else None, (index,))
+            for at, (index, value) in enumerate(zip(self.points, self.values, strict=True))
+        ]
 
 
 def _plain(data: ua.DataValue) -> Any:

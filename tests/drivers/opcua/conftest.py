@@ -17,14 +17,15 @@ from typing import Any
 import pytest
 
 SERVER = Path(__file__).with_name("server.py")
+PRESS = Path(__file__).with_name("press.py")
 _START_S = 30.0
 
 
 class Filler:
     """The server process; what it holds is set and asked for on its standard input."""
 
-    def __init__(self, items: int = 0) -> None:
-        self.items = items
+    def __init__(self, items: int = 0, script: Path = SERVER) -> None:
+        self.items, self._script = items, script
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.start()
@@ -35,7 +36,7 @@ class Filler:
 
     def start(self) -> None:
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen([sys.executable, str(SERVER), str(self.port), str(self.items)], **pipes)
+        self.process = subprocess.Popen([sys.executable, str(self._script), str(self.port), str(self.items)], **pipes)
         if self._line() != "ready":
             self.kill()
             raise AssertionError("the OPC UA server of the test did not start")
@@ -86,9 +87,29 @@ def own_filler() -> Iterator[Filler]:
     filler.kill()
 
 
-@pytest.fixture
-def large_filler() -> Iterator[Filler]:
-    """A server with 5,000 more variables."""
+@pytest.fixture(scope="session")
+def _large() -> Iterator[Filler]:
     filler = Filler(items=5000)
     yield filler
     filler.kill()
+
+
+@pytest.fixture
+def large_filler(_large: Filler) -> Filler:
+    """A server with 5,000 more variables."""
+    _large.tell("reset")
+    return _large
+
+
+@pytest.fixture(scope="session")
+def _press() -> Iterator[Filler]:
+    press = Filler(script=PRESS)
+    yield press
+    press.kill()
+
+
+@pytest.fixture
+def press(_press: Filler) -> Filler:
+    """A server with structures, enumerations, methods, events, alarms and history."""
+    _press.tell("reset")
+    return _press

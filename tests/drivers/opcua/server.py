@@ -41,6 +41,8 @@ async def command(nodes: dict, order: dict) -> object:
     if order["do"] == "add":
         await add(nodes, name, order["value"], V.Double, False)
     if order["do"] == "reset":
+        for name in [name for name in nodes if name.startswith("v") and name[1:].isdecimal()]:
+            await nodes[name].write_value(ua.Variant(float(name[1:]), V.Double))
         for name, (value, kind, _) in START.items():
             if value is not None:
                 data = ua.DataValue(ua.Variant(value, kind), SourceTimestamp=datetime.now(UTC))

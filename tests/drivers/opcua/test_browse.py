@@ -23,7 +23,7 @@ async def found_below(session: Any, path: str) -> dict[str, Found]:
 
 
 async def test_from_the_root_to_a_value_that_can_be_read(filler: Any) -> None:
-    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
+    async with DRIVER.open(Link(url=filler.url, security="none"), soon(), Home()) as session:
         top = await found_below(session, "")
         assert top["Filler"] == Found(f"{URI}Filler", "Filler", None, has_children=True)
         below = await found_below(session, top["Filler"].path)
@@ -37,14 +37,18 @@ async def test_from_the_root_to_a_value_that_can_be_read(filler: Any) -> None:
     assert list(column.values) == [value for _, value in wanted.values()]
 
 
-async def test_what_cannot_be_a_tag_is_shown_without_a_point(filler: Any) -> None:
-    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
+async def test_an_array_is_one_text_and_what_is_below_it_are_its_elements(filler: Any) -> None:
+    async with DRIVER.open(Link(url=filler.url, security="none"), soon(), Home()) as session:
         below = await found_below(session, f"{URI}Filler")
-    assert (below["Table"].point, below["Table"].has_children) == (None, False)
+        elements = await found_below(session, below["Table"].path)
+    assert (below["Table"].type, below["Table"].value, below["Table"].has_children) == ("text", "[1,2,3]", True)
+    assert below["Empty"].type == "number", "by its declared type, while it holds nothing"
+    assert {name: one.value for name, one in elements.items()} == {"[0]": 1, "[1]": 2, "[2]": 3}
+    assert elements["[1]"].point == {"node": f"{URI}Filler.Table", "type": "integer", "index": 1}
 
 
 async def test_more_than_one_answer_can_hold_is_found_to_the_last(large_filler: Any) -> None:
-    async with DRIVER.open(Link(url=large_filler.url), soon(), Home()) as session:
+    async with DRIVER.open(Link(url=large_filler.url, security="none"), soon(), Home()) as session:
         session._wire.read_chunk = 30
         names = list(await found_below(session, f"{URI}group4900"))
     assert names == [f"v{number}" for number in range(4900, 5000)]
@@ -52,6 +56,6 @@ async def test_more_than_one_answer_can_hold_is_found_to_the_last(large_filler: 
 
 @pytest.mark.parametrize(("path", "reason"), [("ns=2;s=Nothing", "BadNodeId"), ("nsu=urn:x;s=y", "no namespace")])
 async def test_what_the_server_does_not_have_is_rejected_with_the_reason(filler: Any, path: str, reason: str) -> None:
-    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
+    async with DRIVER.open(Link(url=filler.url, security="none"), soon(), Home()) as session:
         with pytest.raises(Rejected, match=reason):
             await found_below(session, path)

@@ -38,7 +38,7 @@ async def rig(filler: Any) -> AsyncIterator[Rig]:
     filler.tell("reset")
     async with Relay("127.0.0.1", filler.port) as relay:
         yield Rig(
-            link=Link(url=f"opc.tcp://127.0.0.1:{relay.port}"),
+            link=Link(url=f"opc.tcp://127.0.0.1:{relay.port}", security="none"),
             device=Device.model_validate({"heartbeat": "200 ms", "publishing_interval": "50 ms"}),
             relay=relay,
             known=(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from edgeflow.errors import Rejected
 from edgeflow_opcua import Device, Link, Point
-from edgeflow_opcua.value import decode, encode, variant_type
+from edgeflow_opcua.value import as_variant, held_type, to_scalar
 
 V = ua.VariantType
 
@@ -64,10 +64,10 @@ def test_an_interval_of_nothing_is_refused() -> None:
 )  # fmt: skip
 def test_integers_are_written_within_their_range_only(kind: ua.VariantType, low: int, high: int) -> None:
     for value in (low, high):
-        assert encode(value, kind).Value == ua.Variant(value, kind)
+        assert as_variant(value, kind.value) == ua.Variant(value, kind)
     for value in (low - 1, high + 1):
         with pytest.raises(Rejected, match="outside"):
-            encode(value, kind)
+            as_variant(value, kind.value)
 
 
 @pytest.mark.parametrize(
@@ -78,28 +78,35 @@ def test_integers_are_written_within_their_range_only(kind: ua.VariantType, low:
 )  # fmt: skip
 def test_what_would_be_changed_by_writing_is_rejected(value: Any, kind: ua.VariantType) -> None:
     with pytest.raises(Rejected):
-        encode(value, kind)
+        as_variant(value, kind.value)
 
 
 @pytest.mark.parametrize(("value", "kind", "sent"), [(3.0, V.UInt16, 3), (3, V.Double, 3.0), ("x", V.String, "x")])
 def test_a_value_is_written_in_the_type_of_its_node(value: Any, kind: ua.VariantType, sent: Any) -> None:
-    data = encode(value, kind)
-    assert (data.Value.Value, type(data.Value.Value)) == (sent, type(sent))
-    assert (data.StatusCode, data.SourceTimestamp, data.ServerTimestamp) == (None, None, None)
+    variant = as_variant(value, kind.value)
+    assert (variant.Value, type(variant.Value), variant.VariantType) == (sent, type(sent), kind)
 
 
-def test_the_type_of_a_node_is_what_it_holds_else_what_it_declares() -> None:
-    empty = ua.DataValue(ua.Variant(None, V.Null))
-    double = ua.DataValue(ua.Variant(ua.NodeId(ua.Int32(11)), V.NodeId))
-    enumeration = ua.DataValue(ua.Variant(ua.NodeId(ua.Int32(852)), V.NodeId))
-    assert variant_type(ua.DataValue(ua.Variant(1, V.Int32)), enumeration) is V.Int32
-    assert variant_type(empty, double) is V.Double
-    assert variant_type(empty, enumeration) is None
-    assert variant_type(ua.DataValue(ua.Variant([1], V.Int32)), double) is None
+def test_an_array_keeps_its_shape_and_ragged_rows_are_rejected() -> None:
+    matrix = as_variant([[1, 2], [3, 4], [5, 6]], V.Int16.value, many=True)
+    assert (matrix.Value, matrix.Dimensions) == ([1, 2, 3, 4, 5, 6], [3, 2])
+    with pytest.raises(Rejected, match="not of the same length"):
+        as_variant([[1, 2], [3]], V.Int16.value, many=True)
+
+
+def test_the_type_of_a_node_is_that_of_the_value_it_holds() -> None:
+    assert held_type(ua.DataValue(ua.Variant(1, V.Int32))) == (6, False)
+    assert held_type(ua.DataValue(ua.Variant([1], V.Int32))) == (6, True)
+    assert held_type(ua.DataValue(ua.Variant(None, V.Null))) is None
 
 
 @given(some.sampled_from(["boolean", "integer", "number", "text", "bytes"]), some.data())
-def test_no_value_of_a_server_raises(kind: Any, data: some.DataObject) -> None:
-    value = data.draw(some.none() | some.booleans() | some.integers() | some.floats() | some.text() | some.binary())
-    scalar, fault = decode(ua.DataValue(ua.Variant(value, V.String if value is None else None)), kind)
-    assert (scalar is None) == (fault is not None)
+def test_a_value_of_a_server_is_shown_or_refused_with_a_reason(kind: Any, data: some.DataObject) -> None:
+    plain = some.none() | some.booleans() | some.integers(-(2**63), 2**64 - 1) | some.floats() | some.text() | some.binary()
+    value = data.draw(plain | some.lists(plain) | some.dictionaries(some.text(), plain))
+    reason = ""
+    try:
+        shown = to_scalar(value, kind)
+    except ValueError as error:
+        shown, reason = None, str(error)
+    assert (shown is None) == ("the server gives" in reason)

@@ -34,7 +34,7 @@ def soon(seconds: float = PATIENCE_S) -> float:
 
 @asynccontextmanager
 async def opened(filler: Any) -> AsyncIterator[Any]:
-    async with DRIVER.open(Link(url=filler.url), soon(), Home()) as session:
+    async with DRIVER.open(Link(url=filler.url, security="none"), soon(), Home()) as session:
         yield session
 
 
@@ -223,7 +223,7 @@ async def test_something_that_is_no_opc_ua_server_is_link_down_with_a_reason() -
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(LinkDown, match=f"OPC UA server 127.0.0.1:{port}: "):
-            async with DRIVER.open(Link(url=f"opc.tcp://127.0.0.1:{port}"), soon(2), Home()):
+            async with DRIVER.open(Link(url=f"opc.tcp://127.0.0.1:{port}", security="none"), soon(2), Home()):
                 pass
 
 

@@ -1,0 +1,193 @@
+"""What a server remembers of the time in which nobody listened (OPC 10000-11, ReadRaw)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import structlog
+from asyncua import ua
+from asyncua.ua.status_codes import StatusCodes
+
+from edgeflow.driver import Column, Push
+from edgeflow.errors import Rejected
+from edgeflow.model import Scalar
+from edgeflow.units import NS_PER_S, duration_text
+from edgeflow_opcua.item import NS_PER_MS, Item
+from edgeflow_opcua.publish import attempt
+from edgeflow_opcua.server import Server
+from edgeflow_opcua.settings import Device, Point
+from edgeflow_opcua.structure import pieces
+from edgeflow_opcua.value import Fault, status_name, time_ns
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_NS = 86_400 * NS_PER_S
+_LONGEST_READ_S = 60.0
+_AHEAD_NS = 60 * NS_PER_S  # a server's clock may be told in steps, and its sources may go ahead of it
+_ASK_S = 10.0
+_VALUES, _NODES = 1000, 50
+_MOST_VALUES = 200_000
+_COLUMNS_IN_A_ROW = 100
+_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
+
+Alive = Callable[[], Awaitable[None]]
+_Value = tuple[int, Item, Any, int]
+
+
+class History:
+    """Fills the gap of the variables that have a history.
+
+    Of each, the time of its last value is kept in the driver's home: when the watch ends, and every minute in case
+    it ends without notice.
+    """
+
+    def __init__(self, server: Server, name: str) -> None:
+        self._server, self._name = server, name
+        self._now = asyncio.get_running_loop().time
+        self._items: dict[Item, None] = {}
+        self._lacking: set[Item] = set()
+        try:
+            kept = orjson.loads(server.home.get(name) or b"{}")
+        except orjson.JSONDecodeError:
+            kept = {}
+        self._kept: dict[str, int] = kept if isinstance(kept, dict) else {}
+
+    @classmethod
+    def of(cls, server: Server, device: Device, points: Sequence[Point]) -> History | None:
+        """The history of a device; None where nobody asks for one."""
+        names = sorted(str(point) for point in points if (device.history if point.history is None else point.history))
+        if not names:
+            return None
+        digest = hashlib.sha256("\n".join((server.wire.where, *names)).encode()).hexdigest()
+        return cls(server, f"history/{digest[:16]}.json")
+
+    def save(self) -> None:
+        """Keeps the times of the last values."""
+        times = self._kept | {item.node.to_string(): item.last_ns for item in self._items if item.last_ns}
+        if times:
+            self._server.home.put(self._name, orjson.dumps(times))
+
+    async def fill(self, items: Sequence[Item], push: Push, now_ns: int, alive: Alive) -> None:
+        """Pushes what came since the last values, in the order of its times; `now_ns` is the server's own time.
+
+        `alive` is called between the requests. Bounded in time, days and values; what is left out is logged.
+        Raises LinkDown.
+        """
+        end_ns = now_ns + _AHEAD_NS
+        for item in items:
+            self._items[item] = None
+            item.last_ns = item.last_ns or self._kept.get(item.node.to_string(), 0)
+        asked = [item for item in items if item.last_ns and item not in self._lacking]
+        if not asked:
+            return
+        gap = duration_text(max(0, now_ns - min(item.last_ns for item in asked)))
+        found, lacking = await self._read(asked, end_ns, alive)
+        found.sort(key=lambda one: one[0])
+        for at, item, *_ in found:
+            item.last_ns = max(item.last_ns, at)
+        for number, column in enumerate(_columns(found), 1):
+            push(column)
+            if number % _COLUMNS_IN_A_ROW == 0:
+                await asyncio.sleep(0)  # so that what was pushed is taken
+                await alive()
+        if found:
+            log.info("history read", server=self._server.wire.where, gap=gap, values=len(found))
+        if lacking:
+            self._lacking |= lacking.keys()
+            answer = next(iter(lacking.values()))
+            log.info("no history of some nodes", server=self._server.wire.where, nodes=len(lacking), answer=answer)
+
+    async def _read(self, asked: Sequence[Item], end_ns: int, alive: Alive) -> tuple[list[_Value], dict[Item, str]]:
+        found: list[_Value] = []
+        lacking: dict[Item, str] = {}
+        until = self._now() + _LONGEST_READ_S
+        waiting: list[tuple[int, dict[Item, bytes | None]]] = [
+            (max(min(item.last_ns for item in some), end_ns - _LONGEST_NS), dict.fromkeys(some))
+            for some in pieces(asked, _NODES)
+        ]
+        while waiting:
+            begin_ns, points = waiting.pop()
+            if self._now() > until or len(found) > _MOST_VALUES:
+                log.warning("the gap is too long to be filled as a whole", values=len(found))
+                await self._ask(
+                    {item: point for item, point in points.items() if point}, begin_ns, end_ns, release=True
+                )
+                break
+            results = await self._ask(points, begin_ns, end_ns)
+            more: dict[Item, bytes | None] = {}
+            for item, result in zip(points, results, strict=False):
+                if not result.StatusCode.is_good():
+                    lacking[item] = status_name(result.StatusCode.value)
+                    continue
+                values = [_value(item, data) for data in getattr(result.HistoryData, "DataValues", None) or ()]
+                # A server begins with the value that holds at the beginning.
+                first_ns = item.last_ns if points[item] or begin_ns <= item.last_ns else begin_ns
+                found += [value for value in values if value[0] > first_ns]
+                if result.ContinuationPoint:
+                    more[item] = result.ContinuationPoint
+                elif len(values) >= _VALUES and values[-1][0] > begin_ns:  # cut off without saying so
+                    waiting.append((values[-1][0], {item: None}))
+            if more:
+                waiting.append((begin_ns, more))
+            await alive()
+        return found, lacking
+
+    async def _ask(
+        self, points: Mapping[Item, bytes | None], begin_ns: int, end_ns: int, *, release: bool = False
+    ) -> Sequence[Any]:
+        details = ua.ReadRawModifiedDetails(False, _moment(begin_ns), _moment(end_ns), ua.Counter(_VALUES), False)
+        nodes = [ua.HistoryReadValueId(item.node, ContinuationPoint=point) for item, point in points.items()]
+        question = ua.HistoryReadParameters(details, ua.TimestampsToReturn.Both, release, nodes)
+        if not nodes:
+            return ()
+        wire = self._server.wire
+        try:
+            results: Sequence[Any] = await attempt(
+                wire, self._now() + _ASK_S, lambda: wire.services.history_read(question)
+            )
+        except Rejected as error:
+            code: Any = getattr(StatusCodes, str(error), 0x80000000)
+            return [ua.HistoryReadResult(ua.StatusCode(code))] * len(points)
+        return results
+
+
+def _value(item: Item, data: ua.DataValue) -> _Value:
+    code = 0 if data.StatusCode is None else int(data.StatusCode.value)
+    return time_ns(data.SourceTimestamp), item, None if data.Value is None else data.Value.Value, code
+
+
+def _moment(ns: int) -> datetime:
+    return _UNIX + timedelta(microseconds=ns // 1000)
+
+
+def _columns(found: Sequence[_Value]) -> list[Column]:
+    """A column for the values of the same millisecond; a variable that has two begins another."""
+    columns: list[Column] = []
+    values, faults, points = list[Scalar](), dict[int, Fault](), list[int]()
+    begun = last = 0
+    seen: set[Item] = set()
+
+    def close() -> None:
+        if points:
+            columns.append(Column(list(values), last, dict(faults) or None, tuple(points), late=True))
+        for part in (values, faults, points, seen):
+            part.clear()
+
+    for at, item, value, code in found:
+        if at // NS_PER_MS != begun or item in seen:
+            close()
+            begun = at // NS_PER_MS
+        seen.add(item)
+        last = at
+        for index, scalar, fault in item.taken(value, code):
+            if fault:
+                faults[len(values)] = fault
+            values.append(scalar)
+            points.append(index)
+    close()
+    return columns

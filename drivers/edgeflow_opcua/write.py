@@ -1,0 +1,173 @@
+"""Writing: each value in its node's own type, elements of arrays alone, and read back where that is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from asyncua import ua
+from asyncua.ua.attribute_ids import AttributeIds
+
+from edgeflow.errors import Rejected
+from edgeflow.model import Scalar
+from edgeflow_opcua.item import Taker, steps_of
+from edgeflow_opcua.publish import attempt, read_values
+from edgeflow_opcua.server import Server
+from edgeflow_opcua.settings import Point
+from edgeflow_opcua.structure import Names, names_of, pieces
+from edgeflow_opcua.value import as_variant, from_json, held_type, judged, status_name
+from edgeflow_opcua.wire import read_request
+
+_VERIFY_S, _LOOK_AGAIN_S = 1.0, 0.05
+_NOT_ALONE = "the server cannot write single elements of an array; write the whole as JSON, with `type: text`"
+
+
+class Writer:
+    """Writes to the variables of one server. What is learned of a node holds as long as the session."""
+
+    def __init__(self, server: Server) -> None:
+        self._server, self._wire = server, server.wire
+        self._kinds: dict[ua.NodeId, tuple[int, bool]] = {}
+        self._names: dict[ua.NodeId, Names] = {}
+        self._alone: dict[ua.NodeId, bool] = {}
+
+    async def write(self, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
+        """In order; nothing is sent where one of them does not fit. Raises Rejected and LinkDown."""
+        found = await self._server.addresses.resolve([point.place for point in points], deadline)
+        nodes = []
+        for node in found:
+            if isinstance(node, str):
+                raise Rejected(node)
+            nodes.append(node)
+        await self._learn(points, nodes, deadline)
+        items = [self._item(*one) for one in zip(points, nodes, values, strict=True)]
+        for point, node in zip(points, nodes, strict=True):
+            if point.index is not None:
+                await self._check_alone(point, node, deadline)
+        step = self._wire.write_chunk
+        for some, request in zip(pieces(points, step), pieces(items, step), strict=True):
+            statuses = await self._send(some, ua.WriteParameters(list(request)), deadline)
+            for point, status in zip(some, statuses, strict=False):
+                if not status.is_good():
+                    raise Rejected(f"{point}: {_refusal(point, status_name(status.value))}")
+        for point, node, value in zip(points, nodes, values, strict=True):
+            if point.verify:
+                await self._verify(point, node, value, deadline)
+
+    async def _send(self, points: Sequence[Point], request: ua.WriteParameters, deadline: float) -> list[ua.StatusCode]:
+        try:
+            statuses: list[ua.StatusCode] = await attempt(
+                self._wire, deadline, lambda: self._wire.services.write(request)
+            )
+        except Rejected as refusal:
+            raise Rejected(f"{points[0]}: the server answered {refusal}") from None
+        return statuses
+
+    async def _learn(self, points: Sequence[Point], nodes: Sequence[ua.NodeId], deadline: float) -> None:
+        """The held value comes first, because a declared type may be an enumeration or a maker's own."""
+        new = {node: point for point, node in zip(points, nodes, strict=True) if node not in self._kinds}
+        declared: dict[ua.NodeId, tuple[ua.NodeId, int]] = {}
+        for some in pieces(list(new), max(1, self._wire.read_chunk // 3)):
+            request = read_request(list(some), AttributeIds.Value, AttributeIds.DataType, AttributeIds.ValueRank)
+            data = await self._wire.read(request, deadline)
+            for node, value, kind, rank in zip(some, data[::3], data[1::3], data[2::3], strict=True):
+                if kind.StatusCode is not None and not kind.StatusCode.is_good():
+                    raise Rejected(f"{new[node]}: the server answered {status_name(kind.StatusCode.value)}")
+                if (held := held_type(value)) is not None:
+                    self._kinds[node] = held
+                elif kind.Value is not None and isinstance(kind.Value.Value, ua.NodeId):
+                    declared[node] = (kind.Value.Value, rank.Value.Value if rank.Value is not None else -1)
+        plain = await self._server.types.plain([kind for kind, _ in declared.values()], deadline) if declared else {}
+        for node, (data_type, value_rank) in declared.items():
+            self._kinds[node] = (plain[data_type], isinstance(value_rank, int) and value_rank >= 1)
+        texts = [node for node, point in new.items() if point.type == "text"]
+        if texts:
+            self._names |= dict(zip(texts, await names_of(self._wire, texts, deadline), strict=True))
+
+    def _item(self, point: Point, node: ua.NodeId, value: Scalar) -> ua.WriteValue:
+        kind, many = self._kinds.get(node, (0, False))
+        try:
+            if value is None:
+                raise Rejected("there is no value to write")  # noqa: TRY301 - said with the point, as the others
+            if point.index is None:
+                content = from_json(value) if many and isinstance(value, str) else self._number(node, value)
+                return _value(node, None, as_variant(content, kind, many=many))
+            if not many:
+                raise Rejected("it is no array, so it has no elements")  # noqa: TRY301 - as above
+            indices = (point.index,) if isinstance(point.index, int) else point.index
+            element: list[Any] = [self._number(node, value)]
+            for _ in indices[1:]:
+                element = [element]
+            return _value(node, ",".join(map(str, indices)), as_variant(element, kind, many=True))
+        except Rejected as refusal:
+            raise Rejected(f"{point}: {refusal}") from None
+
+    def _number(self, node: ua.NodeId, value: Scalar) -> Scalar:
+        """The number behind a name of an enumeration; every other value as it is."""
+        names = self._names.get(node)
+        if not names or not isinstance(value, str):
+            return value
+        for number, name in names.items():
+            if name == value:
+                return number
+        raise Rejected(f"{value!r} is none of its names; it knows {', '.join(names.values())}")
+
+    async def _check_alone(self, point: Point, node: ua.NodeId, deadline: float) -> None:
+        """A server that does not know index ranges would put the element in place of the whole array."""
+        if node not in self._alone:
+            indices = (point.index,) if isinstance(point.index, int) else point.index or ()
+            request = read_request([node, node])
+            request.NodesToRead[1].IndexRange = ",".join(map(str, indices))
+            (whole, code, *_), (part, part_code, *_) = await read_values(self._wire, request, deadline)
+            if code >> 31:
+                raise Rejected(f"{point}: the server answered {status_name(code)}")
+            if part_code >> 31:
+                raise Rejected(f"{point}: {_refusal(point, status_name(part_code))}")
+            self._alone[node] = _size(part) == 1 or _size(whole) == 1
+        if not self._alone[node]:
+            raise Rejected(f"{point}: {_NOT_ALONE}")
+
+    async def _verify(self, point: Point, node: ua.NodeId, value: Scalar, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        until = min(deadline, loop.time() + _VERIFY_S)
+        taker = Taker(0, point.type, steps_of(point), self._names.get(node, {}))
+        while True:
+            ((held, code, *_),) = await read_values(self._wire, read_request([node]), deadline)
+            fault = judged(code)
+            try:
+                shown = None if fault and code >> 31 else taker.take(held)
+            except ValueError as error:
+                raise Rejected(f"{point}: it was written, but cannot be read back: {error}") from None
+            if _same(shown, value):
+                return
+            if loop.time() + _LOOK_AGAIN_S > until:
+                state = f" ({fault[1]})" if fault else ""
+                raise Rejected(f"{point}: {value!r} was written and taken, but the server holds {shown!r}{state}")
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def _value(node: ua.NodeId, index_range: str | None, value: ua.Variant) -> ua.WriteValue:
+    return ua.WriteValue(node, ua.IntegerId(AttributeIds.Value), index_range, ua.DataValue(value, None))
+
+
+def _refusal(point: Point, name: str) -> str:
+    single = point.index is not None and name in ("BadWriteNotSupported", "BadIndexRangeInvalid", "BadNotSupported")
+    return f"the server answered {name}{f'; {_NOT_ALONE}' if single else ''}"
+
+
+def _size(value: object) -> int:
+    return sum(_size(one) for one in value) if isinstance(value, list) else 1
+
+
+def _same(held: Any, written: Any) -> bool:
+    if isinstance(held, str) and isinstance(written, str):
+        return held == written or (written[:1] == "[" and bool(from_json(held) == from_json(written)))
+    if isinstance(held, float) or isinstance(written, float):
+        return (
+            isinstance(held, int | float)
+            and isinstance(written, int | float)
+            and math.isclose(held, written, rel_tol=1e-6)
+        )
+    return bool(held == written)
