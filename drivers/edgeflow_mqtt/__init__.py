@@ -1,20 +1,25 @@
-"""MQTT: values from topics with plain or JSON payloads, and publishing to set them, on aiomqtt."""
+"""MQTT: values from topics and from Sparkplug B, and publishing to set them, on paho."""
 
 from __future__ import annotations
 
 from edgeflow.driver import Driver
+from edgeflow_mqtt.browse import LISTEN
+from edgeflow_mqtt.point import Point
 from edgeflow_mqtt.session import open_session
-from edgeflow_mqtt.settings import Device, Link, Point
+from edgeflow_mqtt.settings import Device, Link, unfit
 
 DRIVER = Driver(
     name="mqtt",
-    about="MQTT 3.1.1 and 5: values that devices publish, plain or in JSON; writing publishes to a device's set topic.",
+    about="MQTT 3.1.1 and 5, Sparkplug B: what devices publish, plain, in JSON, binary; writing publishes.",
     link=Link,
     device=Device,
     point=Point,
     open=open_session,
-    value_type=lambda point: point.type,
+    value_type=lambda point: point.value_type,
     serial=False,
     pushes=True,
-    writable=lambda point: point.set is not None,
+    writable=lambda point: point.set is not None or point.metric is not None,
+    unfit=unfit,
+    exclusive=lambda link: bool(link.client_id or link.session_expiry or link.will or link.sparkplug_host),
+    tools=(LISTEN,),
 )

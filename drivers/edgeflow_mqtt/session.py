@@ -1,62 +1,49 @@
-"""A session with one broker: watches that share one client, and publishing with acknowledgement."""
+"""A session with one broker: watches that share one connection, and publishing with acknowledgement."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
+import re
 import secrets
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import Literal
 
-import aiomqtt
-from aiomqtt import Message, MqttError
-from paho.mqtt.reasoncodes import ReasonCode
+import structlog
 
-from edgeflow.driver import Home, Push
+from edgeflow.clock import SystemClock
+from edgeflow.driver import Found, Home, Push
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Scalar
+from edgeflow.mqtt.connection import Connection, Version, Will, connect
 from edgeflow.units import NS_PER_S
-from edgeflow_mqtt.feed import Feed, under
-from edgeflow_mqtt.payload import to_set
-from edgeflow_mqtt.settings import Device, Link, Point
+from edgeflow_mqtt.browse import browse
+from edgeflow_mqtt.command import to_set
+from edgeflow_mqtt.feed import Feed, Message, under
+from edgeflow_mqtt.host import NAMESPACE, Node, NodeFeed, command_for, state_payload
+from edgeflow_mqtt.point import Point
+from edgeflow_mqtt.settings import Device, Link
 
-A = ParamSpec("A")
-T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
-_VERSIONS = {"3.1.1": aiomqtt.ProtocolVersion.V311, "5": aiomqtt.ProtocolVersion.V5}
-_QOS = 1
 _SUBSCRIBING_S = 10.0
 _LEAVING_S = 1.0
-_FILTERS_PER_PACKET = 100
+_AGAIN_S = 1.0
+_QUEUED, _QUEUED_BYTES = 10_000, 16 * 1024 * 1024
+_CATCHING_UP_S = 30.0
+_PROCESS = secrets.token_hex(2)
 
-# What the library has to say of a lost connection is in our LinkDown. Where somebody has chosen a
-# level for this logger, theirs counts.
-_library_log = logging.getLogger("edgeflow_mqtt.library")
-if _library_log.level == logging.NOTSET:
-    _library_log.setLevel(logging.CRITICAL + 1)
+Wish = tuple[str, bytes, Literal[0, 1, 2], bool]
+"""What is to be published: topic, payload, quality of service, and whether the broker keeps it."""
 
 
 @asynccontextmanager
 async def open_session(link: Link, deadline: float, home: Home) -> AsyncIterator[MqttSession]:
     """Connects by the deadline; raises LinkDown. Leaving closes within about a second, hung broker or not."""
-    feeds: list[Feed] = []
-    remaining_s = max(0.1, deadline - asyncio.get_running_loop().time())
-    client = aiomqtt.Client(
-        link.host,
-        link.port,
-        identifier=link.client_id or f"edgeflow{secrets.token_hex(6)}",
-        protocol=_VERSIONS[link.version],
-        keepalive=math.ceil(link.keepalive / NS_PER_S),
-        timeout=remaining_s,
-        queue_type=_straight_to(feeds),
-        logger=_library_log,
-    )
-    client.pending_calls_threshold = 1000
-    session = MqttSession(link, client, feeds)
-    await session.connect(deadline, remaining_s)
+    session = MqttSession(link)
+    await session.connect(deadline, home)
     try:
         yield session
     finally:
@@ -66,178 +53,227 @@ async def open_session(link: Link, deadline: float, home: Home) -> AsyncIterator
 class MqttSession:
     """An open connection; several devices may watch and write through it at the same time."""
 
-    def __init__(self, link: Link, client: aiomqtt.Client, feeds: list[Feed]) -> None:
-        self._client, self._feeds = client, feeds
-        self._where = f"{link.host}:{link.port}"
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.client_id = ""
         self._beat_s = link.keepalive / NS_PER_S / 2
-        self._lost = ""
+        self._now_ns, self._now_s = SystemClock().now_ns, asyncio.get_running_loop().time
+        self._feeds: list[Feed | NodeFeed] = []
+        self._nodes: dict[tuple[str, str], Node] = {}
         self._watched: list[tuple[Device, tuple[Point, ...]]] = []
+        self._presence, self._online = _presence(link, self._now_ns())
+        self._said_s = float("inf")  # until we are connected
+        self._away = _Away(self._now_s() + _CATCHING_UP_S)
+        self._connection: Connection
+
+    async def connect(self, deadline: float, home: Home) -> None:
+        """Connects and tells others that we are there; raises LinkDown."""
+        link, known = self._link, _known_version(home, self._link)
+        self.client_id = link.client_id or _client_id(home, link)
+        self._connection = connection = await connect(
+            link,
+            self.client_id,
+            deadline,
+            take=self._take,
+            will=self._presence,
+            session_expiry_s=link.session_expiry // NS_PER_S,
+            first=known,
+        )
+        if link.version == "auto" and connection.version != known:
+            _remember_version(home, link, connection.version)
+        self._said_s = self._now_s()
+        if self._presence is not None:
+            try:
+                await connection.subscribe([self._presence.topic], deadline)
+                await connection.publish(self._presence.topic, self._online, deadline, retain=True)
+            except BaseException:
+                await connection.close()
+                raise
+
+    @property
+    def version(self) -> Version:
+        """The version of MQTT that both sides speak."""
+        return self._connection.version
+
+    async def close(self) -> None:
+        """Says goodbye where the broker still listens, and closes the socket in any case."""
+        if self._presence is not None and not self._connection.lost:  # the broker forgets the will of who says goodbye
+            with suppress(LinkDown, Rejected):
+                await self._connection.publish(
+                    self._presence.topic, self._presence.payload, self._now_s() + _LEAVING_S, retain=True
+                )
+        await self._connection.close()
 
     async def watch(self, device: Device, points: Sequence[Point], push: Push) -> None:
         """Pushes what arrives until cancelled; raises LinkDown when the broker is gone or no longer answers.
 
-        Never pushes an empty column: that the broker lives says nothing about the device.
+        Pushes an empty column only for a device of Sparkplug: the broker would have told of its death.
+        Elsewhere that the broker lives says nothing about the device.
         """
+        feed = self._feed(device, points, push)
+        if isinstance(feed, Feed):
+            feed.catch_up(self._away.messages(self._now_s()))
+        self._feeds.append(feed)
+        try:
+            await self._subscribe(feed)
+            feed.begin()
+            while True:
+                await self._connection.beat(self._beat_s)
+                feed.beat()
+        finally:
+            self._feeds.remove(feed)
+            feed.end()
+            self._nodes = {key: node for key, node in self._nodes.items() if node.feeds}
+            await self._unsubscribe(feed)
+
+    async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
+        """Publishes in order and waits for each acknowledgement; nothing is sent where one does not fit.
+
+        After LinkDown it is not known whether the last one arrived.
+        """
+        wishes = [self._wish(device, point, value) for point, value in zip(points, values, strict=True)]
+        for topic, payload, qos, retain in wishes:
+            try:
+                await self._connection.publish(topic, payload, deadline, qos=qos, retain=retain)
+            except ValueError as error:
+                raise Rejected(f"this cannot be published on {topic}: {error}") from None
+        if any(qos == 0 for _, _, qos, _ in wishes):
+            await self._connection.prove(deadline)  # after what was sent before; QoS 0 has no receipt of its own
+
+    def browse(self, path: str, deadline: float) -> AsyncIterator[Found]:
+        """What is published below a topic, heard until shortly before the deadline."""
+        return browse(self._link, path, deadline)
+
+    def _wish(self, device: Device, point: Point, value: Scalar) -> Wish:
+        sparkplug = device.sparkplug
+        if sparkplug is not None and point.metric is not None:
+            node = self._nodes.get((sparkplug.group, sparkplug.node))
+            if node is None:
+                raise Rejected(f"{point.metric} cannot be written before a tag of its device is read")
+            return (*command_for(node, sparkplug, point, value, self._now_ns()), 0, False)
+        if point.set is None:
+            raise Rejected(f"{point.topic or point.metric} has no `set` topic, so it cannot be written")
+        return under(device.base, point.set), to_set(point, value), point.qos, point.retain
+
+    # --- messages --------------------------------------------------------------------------------------
+
+    def _take(self, topic: str, payload: bytes, retained: bool) -> None:
+        if self._presence is not None and topic == self._presence.topic:
+            self._correct(payload)
+        if self._nodes and topic.startswith(NAMESPACE) and not retained:
+            levels = topic.split("/")
+            if len(levels) > 3 and (node := self._nodes.get((levels[1], levels[3]))) is not None:
+                node.take(topic, payload)
+        message = Message(topic, payload)
+        taken = [feed.hear(message, retained=retained) for feed in self._feeds if isinstance(feed, Feed)]
+        if self._link.session_expiry and not retained and not any(taken):
+            self._away.take(topic, payload, self._now_s())  # what was queued for us comes before anybody watches
+
+    def _correct(self, payload: bytes) -> None:
+        """The last will of a connection that we have replaced may come after we said that we are there."""
+        if payload != self._online and self._presence is not None and self._now_s() - self._said_s >= _AGAIN_S:
+            self._said_s = self._now_s()
+            self._connection.send(self._presence.topic, self._online, qos=1, retain=True)
+
+    # --- subscriptions ---------------------------------------------------------------------------------
+
+    def _feed(self, device: Device, points: Sequence[Point], push: Push) -> Feed | NodeFeed:
+        sparkplug = device.sparkplug
+        if sparkplug is not None:
+            key = sparkplug.group, sparkplug.node
+            if key not in self._nodes:
+                self._nodes[key] = Node(*key, self._connection.send, self._now_ns, self._now_s)
+            return NodeFeed(self._nodes[key], sparkplug, points, push)
         asked = (device, tuple(points))
         if asked in self._watched:
             # Asked again because the device was silent. What the broker kept would be no sign of life.
             device = device.model_copy(update={"retained": "ignore"})
         else:
             self._watched.append(asked)
-        feed = Feed(device, points, push)
-        self._feeds.append(feed)
-        try:
-            await self._subscribe(feed)
-            while True:
-                await self._wait(self._beat_s)
-                await self._ping()
-        finally:
-            self._feeds.remove(feed)
-            await self._unsubscribe(feed)
+        return Feed(device, points, push, self._now_ns)
 
-    async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
-        """Publishes in order with QoS 1 and waits for each acknowledgement; nothing is sent where one does not fit.
+    async def _subscribe(self, feed: Feed | NodeFeed) -> None:
+        deadline = self._now_s() + _SUBSCRIBING_S
+        refused = await self._connection.subscribe(list(feed.filters), deadline)
+        for topic, code in refused.items():
+            hint = "its access list must allow us to read there"
+            feed.refuse(topic, f"the broker refuses the subscription to {topic} ({code}); {hint}")
 
-        After LinkDown it is not known whether the last one arrived.
+    async def _unsubscribe(self, feed: Feed | NodeFeed) -> None:
+        """The client may go on for others; where the connection is lost there is nobody to tell.
+
+        A session that the broker keeps for us keeps its subscriptions.
         """
-        messages: list[tuple[str, bytes]] = []
-        for point, value in zip(points, values, strict=True):
-            if point.set is None:
-                raise Rejected(f"{point.topic} has no `set` topic, so it cannot be written")
-            messages.append((under(device.base, point.set), to_set(point, value)))
-        for topic, payload in messages:
-            await self._ask(deadline, self._client.publish, topic, payload, _QOS, timeout=math.inf)
-
-    # --- the connection ------------------------------------------------------------------------------
-
-    async def connect(self, deadline: float, remaining_s: float) -> None:
-        """Connects once; a client is never used again."""
-        paho = self._client._client
-        paho.connect_timeout = remaining_s
-        # The library connects in a thread that nothing can stop. Where it is late, its socket is
-        # closed as soon as it is there.
-        disconnected = self._client._disconnected  # replaced by the library when it is connected
-        entering = asyncio.ensure_future(self._client.__aenter__())
-        try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.shield(entering)
-            if disconnected.done():
-                self._drop()
-                raise self._down("the connection was lost at once")
-        except TimeoutError:
-            raise self._down("no answer in time; is it busy, hung or unplugged?") from None
-        except aiomqtt.exceptions.MqttConnectError as error:
-            raise self._down(f"it refuses the connection: {error.rc}") from error
-        except (MqttError, OSError) as error:
-            raise self._down(f"cannot connect: {error}") from error
-        finally:
-            if not entering.done():
-                entering.add_done_callback(self._drop_late)
-            elif entering.cancelled() or entering.exception():
-                self._drop()
-            if disconnected.done() and not disconnected.cancelled():
-                disconnected.exception()  # asyncio complains of one that nobody has asked for
-
-    async def close(self) -> None:
-        """Says goodbye where the broker still listens, and closes the socket in any case."""
-        try:
-            if not self._lost:
-                with suppress(MqttError, TimeoutError):
-                    async with asyncio.timeout(_LEAVING_S):
-                        await self._client.__aexit__(None, None, None)
-        finally:
-            self._down("the connection was closed")
-            self._drop()
-        # The library keeps the reason of a disconnect until somebody asks for it, or complains.
-        with suppress(MqttError, TimeoutError):
-            async with asyncio.timeout(_LEAVING_S):
-                await anext(self._client.messages)
-
-    def _drop_late(self, entering: asyncio.Future[Any]) -> None:
-        if not entering.cancelled():
-            entering.exception()
-        self._drop()
-
-    def _drop(self) -> None:
-        """Ends the TCP connection now; the library sees it and puts its reader and its task away."""
-        paho = self._client._client
-        while isinstance(line := paho.socket(), socket.socket):
-            with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
-            paho.loop_read()
-
-    def _down(self, why: str) -> LinkDown:
-        self._lost = self._lost or f"MQTT broker {self._where}: {why}"
-        return LinkDown(self._lost)
-
-    async def _ask(self, deadline: float, request: Callable[A, Awaitable[T]], *args: A.args, **kwargs: A.kwargs) -> T:
-        """Makes one request; raises LinkDown where it is not acknowledged by the deadline."""
-        if self._lost:
-            raise LinkDown(self._lost)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await request(*args, **kwargs)
-        except TimeoutError:
-            raise self._down("no answer in time; is it busy, hung or unplugged?") from None
-        except MqttError as error:
-            raise self._down(f"the connection is lost: {error}") from error
-
-    async def _wait(self, seconds: float) -> None:
-        """Lets time pass; raises LinkDown as soon as the socket says that the broker is gone."""
-        try:
-            async with asyncio.timeout(seconds):
-                async for _ in self._client.messages:
-                    pass  # nothing comes here: messages go straight to the feeds
-        except TimeoutError:
-            return
-        except MqttError as error:
-            cause = error.__cause__
-            if cause is not None and not isinstance(cause, MqttError | OSError):
-                raise cause from None  # a fault of ours on the way of a message
-            raise self._down("the connection was closed") from error
-
-    async def _ping(self) -> None:
-        """Proves that the broker still works on what we send.
-
-        It must acknowledge an UNSUBSCRIBE even of what was never subscribed to (MQTT 3.1.1, 3.10.4);
-        that needs no permission and leaves no trace, unlike a message to ourselves.
-        """
-        never = f"edgeflow/alive/{self._client.identifier}"
-        await self._ask(self._soon(self._beat_s), self._client.unsubscribe, never, timeout=math.inf)
-
-    # --- subscriptions -------------------------------------------------------------------------------
-
-    async def _subscribe(self, feed: Feed) -> None:
-        filters = list(feed.filters)
-        for start in range(0, len(filters), _FILTERS_PER_PACKET):
-            some = filters[start : start + _FILTERS_PER_PACKET]
-            topics = [(topic, _QOS) for topic in some]
-            deadline = self._soon(_SUBSCRIBING_S)
-            codes = await self._ask(deadline, self._client.subscribe, topics, timeout=math.inf)
-            for topic, code in zip(some, codes, strict=True):
-                if isinstance(code, ReasonCode) and code.is_failure:
-                    feed.refuse(topic, f"the broker refuses the subscription to {topic}: {code}")
-
-    async def _unsubscribe(self, feed: Feed) -> None:
-        """The client may go on for others; where the connection is lost there is nobody to tell."""
         wanted = {topic for other in self._feeds for topic in other.filters}
         rest = [topic for topic in feed.filters if topic not in wanted]
-        if not rest or self._lost:
+        if not rest or self._connection.lost or self._link.session_expiry:
             return
         with suppress(LinkDown):
-            await self._ask(self._soon(_LEAVING_S), self._client.unsubscribe, rest, timeout=math.inf)
-
-    def _soon(self, seconds: float) -> float:
-        return asyncio.get_running_loop().time() + seconds
+            await self._connection.unsubscribe(rest, self._now_s() + _LEAVING_S)
 
 
-def _straight_to(feeds: list[Feed]) -> type[asyncio.Queue[Message]]:
-    """A queue that keeps nothing: each message goes to the feeds at once, without a task or a bound to overflow."""
+class _Away:
+    """What came while we were away, for those who begin to watch soon; the oldest goes where it is too much."""
 
-    class Straight(asyncio.Queue[Message]):
-        def put_nowait(self, item: Message) -> None:
-            payload = item.payload if isinstance(item.payload, bytes) else bytes(item.payload)
-            for feed in tuple(feeds):
-                feed.take(item.topic.value, payload, retained=item.retain)
+    def __init__(self, until_s: float) -> None:
+        self._messages: deque[tuple[str, bytes]] = deque()
+        self._until_s, self._bytes = until_s, 0
 
-    return Straight
+    def messages(self, now_s: float) -> Sequence[tuple[str, bytes]]:
+        """In order; none any more when it is too late."""
+        if now_s > self._until_s:
+            self._messages.clear()
+        return tuple(self._messages)
+
+    def take(self, topic: str, payload: bytes, now_s: float) -> None:
+        if now_s > self._until_s:
+            return
+        self._messages.append((topic, payload))
+        self._bytes += len(payload)
+        while len(self._messages) > _QUEUED or self._bytes > _QUEUED_BYTES:
+            self._bytes -= len(self._messages.popleft()[1])
+
+
+# --- who we are -----------------------------------------------------------------------------------------
+
+
+def _presence(link: Link, at_ns: int) -> tuple[Will | None, bytes]:
+    """Our last will, and what we say in its place while we are there."""
+    if link.will is not None:
+        return Will(link.will.topic, link.will.offline.encode()), link.will.online.encode()
+    if link.sparkplug_host is not None:
+        topic = f"{NAMESPACE}/STATE/{link.sparkplug_host}"
+        return Will(topic, state_payload(online=False, at_ns=at_ns)), state_payload(online=True, at_ns=at_ns)
+    return None, b""
+
+
+def _client_id(home: Home, link: Link) -> str:
+    """The same at every connection of this link, and another on every gateway.
+
+    Where the broker keeps no session for us, another process of this machine has another one, so that a
+    person who looks around does not throw the agent out. At most 23 letters and digits, which every
+    broker takes (MQTT 3.1.1, 3.1.3.1).
+    """
+    own = home.get("client-id")
+    if own is None:
+        own = secrets.token_hex(3).encode()
+        home.put("client-id", own)
+    which = repr((link.host, link.port, link.user, link.session_expiry, link.will, link.sparkplug_host))
+    link_id = f"{zlib.crc32(which.encode()):08x}"
+    return (
+        f"edgeflow{own.decode()}{link_id}" if link.session_expiry else f"edgeflow{own.decode()}{link_id[:4]}{_PROCESS}"
+    )
+
+
+def _known_version(home: Home, link: Link) -> Version:
+    return "3.1.1" if home.get(_version_key(link)) == b"3.1.1" else "5"
+
+
+def _remember_version(home: Home, link: Link, version: Version) -> None:
+    """Said once; at the next connection the broker is asked in the version that it knows."""
+    home.put(_version_key(link), version.encode())
+    log.info(f"the broker speaks MQTT {version}", broker=f"{link.host}:{link.port}")
+
+
+def _version_key(link: Link) -> str:
+    return f"version/{re.sub('[^a-z0-9]+', '-', f'{link.host}-{link.port}'.lower()).strip('-')}"

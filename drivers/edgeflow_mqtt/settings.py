@@ -1,145 +1,143 @@
-"""What a person writes about a broker, a device behind it, and its topics."""
+"""What a person writes about a broker and about a device behind it; its topics are in `point`."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema, model_validator
 
-from edgeflow.model import Strict, ValueType
+from edgeflow.model import Strict
+from edgeflow.mqtt.settings import Broker
 from edgeflow.units import NS_PER_S, Duration
+from edgeflow_mqtt.point import Path, Point, Topic
 
-TimeForm = Literal["rfc3339", "s", "ms"]
+Retained = Literal["uncertain", "good", "ignore"] | int
+"""What a retained message is worth; a number: GOOD where its own time is at most so many ns ago."""
 
-_STEPS = re.compile(r"(?:^|(?!^)\.)([^.\[\]]+)|\[(\d+)\]")
-
-
-def steps(path: str) -> tuple[str | int, ...]:
-    """A path like `motor.phases[0].current` as keys and indices; ValueError says how to write it."""
-    found: list[str | int] = []
-    end = 0
-    for match in _STEPS.finditer(path):
-        if match.start() != end:
-            break
-        found.append(match[1] if match[1] is not None else int(match[2]))
-        end = match.end()
-    if not path or end != len(path):
-        raise ValueError(f"write a path like `motor.phases[0].current`, not {path!r}")
-    return tuple(found)
+_DURATION: TypeAdapter[int] = TypeAdapter(Duration)
 
 
-def _path(text: str) -> str:
-    steps(text)
-    return text
+def _retained(value: Any) -> Any:
+    if value in ("uncertain", "good", "ignore") or isinstance(value, int):
+        return value
+    try:
+        return _DURATION.validate_python(value)
+    except ValueError:
+        raise ValueError(f"write `uncertain`, `good`, `ignore` or an age like `10 min`, not {value!r}") from None
 
 
-def _keys(text: str) -> str:
-    if not all(isinstance(step, str) for step in steps(text)):
-        raise ValueError(f"write keys only, like `motor.setpoint`, not {text!r}")
-    return text
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        raise ValueError(f"{name!r} is not a time zone; write one like `Europe/Berlin` or `UTC`") from None
+    return name
 
 
-def _name(text: str) -> str:
-    if not text or len(text.encode()) > 65535 or "\0" in text or "+" in text or "#" in text:
-        raise ValueError(f"write a topic without `+` and `#`, not {text!r}")
-    return text
-
-
-def _filter(text: str) -> str:
-    levels = text.split("/")
-    misplaced = any(len(level) > 1 and ("+" in level or "#" in level) for level in levels) or "#" in levels[:-1]
-    if not text or len(text.encode()) > 65535 or "\0" in text or misplaced:
-        raise ValueError(
-            f"`+` stands for one whole level and `#` for all at the end, as in `hall/+/state`, not {text!r}"
-        )
-    if levels[0] == "$share":
-        raise ValueError("a shared subscription would bring only a part of the messages; leave `$share/...` out")
-    return text
-
-
-def _whole_second(ns: int) -> int:
-    if ns < NS_PER_S:
-        raise ValueError("write at least `1 s`")
+def _whole_seconds(ns: int) -> int:
+    if ns % NS_PER_S:
+        raise ValueError("write whole seconds")
     return ns
 
 
-class Link(Strict):
+def _part(name: str) -> str:
+    if not name or any(c in name for c in "+/#\0"):
+        raise ValueError(f"write it as it stands in the topics, without `/`, `+` and `#`, not {name!r}")
+    return name
+
+
+Part = Annotated[str, AfterValidator(_part)]
+"""One level of a topic of Sparkplug."""
+
+
+class Presence(Strict):
+    """How others learn whether this gateway is connected; retained."""
+
+    topic: Topic = Field(description="Topic to say it on.", examples=["gateways/hall2-line1/status"])
+    online: str = Field(default="ON", description="What is published when we connect.")
+    offline: str = Field(default="OFF", description="What the broker publishes when it loses us: our last will.")
+
+
+class Link(Broker):
     """One connection to a broker."""
 
-    host: str = Field(description="Name or address of the broker.", min_length=1)
-    port: int = Field(default=1883, ge=1, le=65535, description="TCP port of the broker.")
-    client_id: str | None = Field(
+    session_expiry: Annotated[Duration, AfterValidator(_whole_seconds)] = Field(
+        default=0,
+        description="How long the broker keeps for us what arrives while we are away (QoS 1 and more). It comes as "
+        "history where it carries its own time. MQTT 3.1.1 knows no time: the broker decides. `0 s` keeps nothing.",
+    )
+    will: Presence | None = Field(default=None, description="Tells others whether this gateway is connected.")
+    sparkplug_host: Part | None = Field(
         default=None,
-        min_length=1,
-        max_length=65535,
-        description="Client identifier, different for every client of the broker; a new one for each connection where "
-        "not given.",
+        description="The identifier under which edge nodes know us as their primary host application, where they wait "
+        "for one: spBv1.0/STATE/... says that we are online.",
     )
-    keepalive: Annotated[Duration, AfterValidator(_whole_second)] = Field(
-        default=10 * NS_PER_S,
-        description="By when a broker that no longer answers is noticed, and told to the broker for the same purpose; "
-        "it is asked twice in this time.",
-    )
-    version: Literal["3.1.1", "5"] = Field(default="3.1.1", description="Version of MQTT.")
+
+    @model_validator(mode="after")
+    def _one_will(self) -> Self:
+        if self.will is not None and self.sparkplug_host is not None:
+            raise ValueError("a connection has one last will; write `will` or `sparkplug_host`, or two links")
+        return self
+
+
+class Alive(Strict):
+    """Where a device says that it is connected, and its last will that it is not."""
+
+    topic: Topic = Field(description="Topic of the device's state and last will.", examples=["tele/plug/LWT"])
+    path: Path | None = Field(default=None, description="Where it stands in a JSON payload.")
+    online: str = Field(default="ON", description="What the device says when it is there.")
+    offline: str = Field(default="OFF", description="What its last will says: all its tags are BAD at once.")
+
+
+class Sparkplug(Strict):
+    """Which edge node of a Sparkplug B namespace, and which device of it."""
+
+    group: Part = Field(description="The group id.")
+    node: Part = Field(description="The edge node id.")
+    device: Part | None = Field(default=None, description="The device id; without it the metrics of the node itself.")
 
 
 class Device(Strict):
     """What the topics of one device have in common."""
 
-    base: Annotated[str, AfterValidator(_name)] | None = Field(
+    base: Topic | None = Field(
         default=None, description="Put before every topic of the device, with a `/` between.", examples=["plant/oven"]
     )
-    retained: Literal["uncertain", "good", "ignore"] = Field(
+    retained: Annotated[
+        Retained, BeforeValidator(_retained), WithJsonSchema({"type": "string", "examples": ["uncertain", "10 min"]})
+    ] = Field(
         default="uncertain",
         description="What a retained message is worth: the broker kept it, and nobody knows whether it still holds. "
-        "`good` suits devices that publish only what changes; `ignore` waits for the device to speak.",
+        "`good` suits devices that publish only what changes; `ignore` waits for the device to speak; an age like "
+        "`10 min` takes it as good where its own time says that it is not older.",
     )
     missing: Literal["bad", "keep"] = Field(
         default="bad",
         description="What it means when a JSON payload lacks a value: `bad`, or `keep` the one before, for devices "
         "that send only what has changed.",
     )
-
-
-class Point(Strict):
-    """One value in the messages of a topic, and how to set it."""
-
-    topic: Annotated[str, AfterValidator(_filter)] | None = Field(
-        default=None,
-        description="Topic that brings the value; `+` and `#` are allowed, the latest message counts. May be left out "
-        "where the value can only be set.",
+    time_zone: Annotated[str, AfterValidator(_zone)] | None = Field(
+        default=None, description="Time zone of the device's clock, where it writes times without a UTC offset."
     )
-    path: Annotated[str, AfterValidator(_path)] | None = Field(
-        default=None,
-        description="Where the value stands in a JSON payload; without it the whole payload is the value.",
-        examples=["temperature", "motor.phases[0].current"],
+    alive: Alive | None = Field(
+        default=None, description="Where the device's last will is heard; then its tags are BAD at once."
     )
-    type: ValueType = Field(default="number", description="Type of the value; a payload that does not fit is BAD.")
-    time: Annotated[str, AfterValidator(_path)] | None = Field(
-        default=None,
-        description="Where the device's own time stands in the same JSON payload; without it only ours is known.",
-        examples=["ts"],
-    )
-    time_form: TimeForm = Field(
-        default="rfc3339",
-        description="How that time is written: RFC 3339 with UTC offset, or seconds or milliseconds since 1970 in UTC.",
-    )
-    set: Annotated[str, AfterValidator(_name)] | None = Field(
-        default=None, description="Topic to publish to in order to set the value; without it the value is read-only."
-    )
-    set_path: Annotated[str, AfterValidator(_keys)] | None = Field(
-        default=None,
-        description="Where to put the value in a JSON payload when setting it; without it the payload is the value.",
-        examples=["setpoint"],
+    sparkplug: Sparkplug | None = Field(
+        default=None, description="The device speaks Sparkplug B; its tags name a `metric` instead of a topic."
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.topic is None and self.set is None:
-            raise ValueError("write `topic`, or `set` for a value that can only be set")
-        if self.set_path is not None and self.set is None:
-            raise ValueError("`set_path` needs `set`, the topic to publish to")
-        if self.type == "bytes" and (self.path is not None or self.set_path is not None):
-            raise ValueError("JSON holds no bytes; leave `path` out or choose another type")
+        if self.sparkplug is not None and (self.base is not None or self.alive is not None):
+            raise ValueError("Sparkplug has its own topics and its own deaths; remove `base` and `alive`")
         return self
+
+
+def unfit(device: Device, point: Point) -> str:
+    """Why such a device cannot have such a point; "" where it can."""
+    if point.metric is None and device.sparkplug is not None:
+        return "needs a `metric` instead of a topic, since the device speaks Sparkplug"
+    if point.metric is not None and device.sparkplug is None:
+        return "a `metric` is of Sparkplug; write `sparkplug: {group: ..., node: ...}` at the device"
+    return ""

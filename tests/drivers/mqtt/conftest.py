@@ -18,17 +18,24 @@ _START_S = 10.0
 class Broker:
     """One mosquitto process on a free port; `more` are further lines of its configuration."""
 
-    def __init__(self, folder: Path, *more: str) -> None:
+    def __init__(self, folder: Path, *more: str, anonymous: bool = True) -> None:
         found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
         assert found, "mosquitto is not installed"
         self._binary = found
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port: int = free.getsockname()[1]
+        self.port = self.free_port()
+        self.tls_port = 0
         self._config = folder / "mosquitto.conf"
-        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence false", "log_dest none"]
+        lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}"]
+        lines += ["persistence false", "log_dest none"]
         lines.append(f"user {getpass.getuser()}")  # started by root it would become another, who cannot read `folder`
         self._config.write_text("\n".join([*lines, *more]) + "\n")
         self.start()
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port: int = free.getsockname()[1]
+            return port
 
     def start(self) -> None:
         self.process = subprocess.Popen([self._binary, "-c", str(self._config)], stderr=subprocess.DEVNULL)

@@ -16,7 +16,7 @@ from edgeflow.model import Scalar
 from edgeflow.testing.drivers import Capability, Check, Relay, Rig, Subject, checks
 from edgeflow_mqtt import DRIVER, Device, Link, Point
 
-CAN: frozenset[Capability] = frozenset({"watch", "write"})
+CAN: frozenset[Capability] = frozenset({"watch", "write", "browse"})
 KINDS: tuple[Any, ...] = ("number", "integer", "boolean", "text", "bytes")
 
 OVEN = {"temperature": 180.5, "on": True, "phases": [1, 2]}

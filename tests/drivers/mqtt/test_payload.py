@@ -14,9 +14,10 @@ from edgeflow.driver import Column
 from edgeflow.errors import Rejected
 from edgeflow.model import BAD, GOOD, UNCERTAIN
 from edgeflow_mqtt import Device, Link, Point
+from edgeflow_mqtt.command import to_set
 from edgeflow_mqtt.feed import Feed, matches, split
-from edgeflow_mqtt.payload import Missing, find, plain, time_ns, to_scalar, to_set
-from edgeflow_mqtt.settings import steps
+from edgeflow_mqtt.payload import Missing, find, plain, time_ns, to_scalar
+from edgeflow_mqtt.point import steps
 
 KINDS: tuple[Any, ...] = ("boolean", "integer", "number", "text", "bytes")
 

@@ -1,0 +1,296 @@
+"""Looking around: the topics that are heard, with what stands in their messages, and the Sparkplug namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from edgeflow.clock import SystemClock
+from edgeflow.driver import Finding, Found, Home, Note, Progress, Row, Tool
+from edgeflow.errors import Rejected
+from edgeflow.model import Scalar, Strict, ValueType
+from edgeflow.mqtt.connection import Connection, connect
+from edgeflow.units import NS_PER_S, UNITS, Duration, duration_text
+from edgeflow_mqtt.host import NAMESPACE, rebirth
+from edgeflow_mqtt.payload import parse, shown_path, text_of, time_ns, to_scalar
+from edgeflow_mqtt.point import TimeForm, check_filter
+from edgeflow_mqtt.protobuf import Broken
+from edgeflow_mqtt.settings import Link
+from edgeflow_mqtt.sparkplug import decode, scalar, value_type
+
+_MOST_TOPICS, _MOST_LEAVES, _LONGEST_LIST, _DEEPEST = 2000, 200, 8, 8
+_LARGEST = 64 * 1024
+_STEP_S = 0.25
+_QUIET_S = 1.0
+_TIMES = ("ts", "time", "timestamp", "datetime", "date", "t", "at")
+_FORMS: tuple[TimeForm, ...] = ("s", "ms", "us", "ns")
+
+
+@dataclass(slots=True)
+class _Topic:
+    """What was heard on one topic; the payload is the latest."""
+
+    payload: bytes
+    messages: int = 0
+    retained: bool = False
+
+
+@dataclass(slots=True)
+class _Birth:
+    """The metrics that a birth names: name, type, unit and value."""
+
+    metrics: list[tuple[str, ValueType, str | None, Scalar]]
+
+
+@dataclass(slots=True)
+class Heard:
+    """What came while we listened; bounded, whatever the broker sends."""
+
+    topics: dict[str, _Topic] = field(default_factory=dict)
+    nodes: dict[tuple[str, str], dict[str, _Birth | None]] = field(default_factory=dict)
+    missed: int = 0
+    last_s: float = 0.0
+
+    def take(self, topic: str, payload: bytes, retained: bool) -> None:
+        self.last_s = asyncio.get_running_loop().time()
+        if topic.startswith(f"{NAMESPACE}/"):
+            self._sparkplug(topic.split("/"), payload)
+            return
+        if topic not in self.topics and len(self.topics) >= _MOST_TOPICS:
+            self.missed += 1
+            return
+        known = self.topics.setdefault(topic, _Topic(b""))
+        known.payload, known.retained = payload[:_LARGEST], retained
+        known.messages += 1
+
+    def _sparkplug(self, levels: list[str], payload: bytes) -> None:
+        if len(levels) not in (4, 5) or levels[2][1:] not in ("BIRTH", "DATA"):
+            return
+        device = levels[4] if len(levels) == 5 else ""
+        if len(self.nodes) >= _MOST_TOPICS:
+            return
+        known = self.nodes.setdefault((levels[1], levels[3]), {})
+        if levels[2][1:] == "BIRTH" and len(known) < _MOST_TOPICS:
+            known[device] = _birth(payload)
+        else:
+            known.setdefault(device, None)
+
+
+# --- listening ----------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def listening(link: Link, topic: str, deadline: float) -> AsyncIterator[tuple[Connection, Heard]]:
+    """A connection of its own that hears what is published; raises LinkDown, Rejected where it may not."""
+    heard = Heard()
+    connection = await connect(link, f"edgeflow{secrets.token_hex(6)}", deadline, take=heard.take)
+    try:
+        if refused := await connection.subscribe([topic], deadline, qos=0):
+            raise Rejected(f"the broker does not let us listen to {topic} ({refused[topic]}); name a topic below it")
+        yield connection, heard
+    finally:
+        await connection.close()
+
+
+async def browse(link: Link, path: str, deadline: float) -> AsyncIterator[Found]:
+    """What is heard below a topic, or an edge node of Sparkplug says, until shortly before the deadline.
+
+    `spBv1.0/GROUP/NODE` asks that node for a birth.
+    """
+    now_s = asyncio.get_running_loop().time
+    end_s = deadline - min(1.0, 0.2 * (deadline - now_s()))
+    _, group, node, device = (*path.split("/", 3), "", "", "")[:4]
+    if path == NAMESPACE or path.startswith(f"{NAMESPACE}/"):
+        if group and node:
+            async for found in _node(link, group, node, device, end_s):
+                yield found
+            return
+        path = f"{NAMESPACE}/{group}" if group else NAMESPACE
+    async with listening(link, f"{path}/#" if path else "#", deadline) as (connection, heard):
+        while now_s() < end_s:
+            await connection.beat(min(_STEP_S, max(0.0, end_s - now_s())))
+    for name in sorted(heard.topics):
+        for found in _values(name, heard.topics[name].payload):
+            yield found
+    for group, node in sorted(heard.nodes):
+        yield Found(f"{NAMESPACE}/{group}/{node}", f"Sparkplug {group}/{node}", None, has_children=True)
+
+
+async def _node(link: Link, group: str, node: str, device: str, end_s: float) -> AsyncIterator[Found]:
+    """The metrics of an edge node or one of its devices, once it has been born for us."""
+    now_s = asyncio.get_running_loop().time
+    async with listening(link, f"{NAMESPACE}/{group}/+/{node}/#", end_s) as (connection, heard):
+        rebirth(connection.send, group, node, SystemClock().now_ns())
+        while now_s() < end_s:
+            await connection.beat(min(_STEP_S, max(0.0, end_s - now_s())))
+            births = heard.nodes.get((group, node), {})
+            if births.get(device) is not None and now_s() - heard.last_s > _QUIET_S:
+                break
+    births = heard.nodes.get((group, node), {})
+    above = "/".join(filter(None, (NAMESPACE, group, node, device)))
+    birth = births.get(device)
+    for name, kind, unit, value in birth.metrics if birth else ():
+        point = {"metric": name} | ({} if kind == "number" else {"type": kind})
+        yield Found(f"{above}/{name}", name, point, kind, unit, value)
+    for other in sorted(births) if not device else ():
+        if other:
+            yield Found(f"{above}/{other}", other, None, has_children=True)
+
+
+def _birth(payload: bytes) -> _Birth | None:
+    try:
+        found = decode(payload)
+    except Broken:
+        return None
+    metrics: list[tuple[str, ValueType, str | None, Scalar]] = []
+    for metric in found.metrics:
+        if metric.name is None:
+            continue
+        kind = value_type(metric.datatype)
+        try:
+            value = scalar(metric.stored, metric.datatype, kind)
+        except ValueError:
+            value = None
+        metrics.append((metric.name, kind, metric.unit if metric.unit in UNITS else None, value))
+    return _Birth(metrics)
+
+
+# --- what stands in a message -------------------------------------------------------------------------
+
+
+def _values(topic: str, payload: bytes) -> Iterator[Found]:
+    """The values of one message as points that are ready to be written."""
+    try:
+        document = parse(payload)
+    except ValueError:
+        document = None
+    if isinstance(document, dict | list):
+        time = _time(document)
+        for path, value in _leaves(document, (), 0, [_MOST_LEAVES]):
+            name = shown_path(path)
+            if time.get("time") == name:
+                continue
+            kind, fitting = _guess(value)
+            point = {"topic": topic, "path": name} | _typed(kind) | time
+            yield Found(f"{topic}/{name}", name, point, kind, None, fitting)
+        return
+    kind, fitting = _plain(payload)
+    yield Found(topic, topic.rsplit("/", 1)[-1] or topic, {"topic": topic} | _typed(kind), kind, None, fitting)
+
+
+def _typed(kind: ValueType) -> dict[str, Any]:
+    return {} if kind == "number" else {"type": kind}
+
+
+def _plain(payload: bytes) -> tuple[ValueType, Scalar]:
+    try:
+        text = text_of(payload)
+    except ValueError:
+        return "bytes", payload[:32]
+    return _guess(text) if text.isprintable() else ("bytes", payload[:32])
+
+
+def _guess(value: Any) -> tuple[ValueType, Scalar]:
+    """The type that suits a value. A whole number may come with a fraction the next time."""
+    kinds: tuple[ValueType, ...] = ("number", "boolean") if isinstance(value, str) else ("boolean", "number")
+    for kind in kinds:
+        if kind == "boolean" and isinstance(value, int) and not isinstance(value, bool):
+            continue
+        try:
+            return kind, to_scalar(value, kind)
+        except ValueError:
+            pass
+    return "text", value if isinstance(value, str) else None
+
+
+def _leaves(
+    place: Any, path: tuple[str | int, ...], depth: int, left: list[int]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    items: list[tuple[str | int, Any]] = []
+    if isinstance(place, dict):
+        items = [(key, value) for key, value in place.items() if key and not set(key) & set(".[]")]
+    elif isinstance(place, list):
+        items = list(enumerate(place[:_LONGEST_LIST]))
+    for key, value in items:
+        if isinstance(value, dict | list):
+            if depth < _DEEPEST:
+                yield from _leaves(value, (*path, key), depth + 1, left)
+        elif value is not None and left[0] > 0:
+            left[0] -= 1
+            yield (*path, key), value
+
+
+def _time(document: Any) -> dict[str, str]:
+    """Where the message's own time seems to stand, and in which form."""
+    for key in document if isinstance(document, dict) else ():
+        if key.lower() not in _TIMES:
+            continue
+        for form in ("rfc3339",) if isinstance(document[key], str) else _FORMS:
+            try:
+                time_ns(document[key], form)
+            except ValueError:
+                continue
+            return {"time": key} | ({} if form == "rfc3339" else {"time_form": form})
+    return {}
+
+
+def _tag_name(title: str, topic: str, taken: set[str]) -> str:
+    """A name for the tag: what it is called, with as much of the topic before it as makes it differ."""
+    words = [re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-") or "value" for word in (*topic.split("/"), title)]
+    name = words.pop()
+    while name in taken:
+        name = f"{words.pop()}-{name}" if words else f"{name}-2"
+    taken.add(name)
+    return name
+
+
+# --- the tool -----------------------------------------------------------------------------------------
+
+
+class Listening(Strict):
+    """What to listen to, and how long."""
+
+    topic: Annotated[str, AfterValidator(check_filter)] = Field(default="#", description="Topic filter to listen to.")
+    seconds: Duration = Field(
+        default=10 * NS_PER_S, alias="for", description="How long to listen: longer than the slowest device is silent."
+    )
+
+
+async def _listen(link: Link, _home: Home, options: Listening) -> AsyncIterator[Finding]:
+    now_s = asyncio.get_running_loop().time
+    total_s = max(1.0, options.seconds / NS_PER_S)
+    async with listening(link, options.topic, now_s() + 10.0) as (connection, heard):
+        begin_s = now_s()
+        while (done_s := now_s() - begin_s) < total_s:
+            yield Progress(int(done_s), int(total_s), f"{len(heard.topics) + len(heard.nodes)} topics heard")
+            await connection.beat(min(1.0, total_s - done_s))
+    taken: set[str] = set()
+    for name, topic in sorted(heard.topics.items()):
+        for found in _values(name, topic.payload):
+            cells = {
+                "tag": _tag_name(found.title, name, taken),
+                "topic": name,
+                "path": (found.point or {}).get("path", ""),
+                "type": found.type or "",
+                "value": found.value,
+                "messages": topic.messages,
+                "kept": "retained" if topic.retained else "",
+            }
+            yield Row(cells, found.point)
+    length = duration_text(round(total_s * NS_PER_S))
+    topics = "1 topic" if len(heard.topics) == 1 else f"{len(heard.topics)} topics"
+    yield Note(f"{topics} in {length}. A device that was silent so long is not among them.")
+    for group, node in sorted(heard.nodes):
+        yield Note(f"Sparkplug: edge node {node} of group {group}; its metrics: browse {NAMESPACE}/{group}/{node}")
+    if heard.missed:
+        yield Note(f"There are more than {_MOST_TOPICS} topics; name a narrower topic filter.")
+
+
+LISTEN: Tool[Link, Listening] = Tool("listen", "Hear which topics there are, and what is in them.", Listening, _listen)
