@@ -7,10 +7,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+FAULT_S ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODE_MODULES := web/node_modules/.package-lock.json
+TEST_NODE := $(patsubst %/package.json,%/node_modules/.package-lock.json,$(wildcard tests/drivers/*/node/package.json))
 PAGES := edgeflow/web/pages/central/index.html # the last file that the build of the pages writes
 
 help: ## list the verbs
@@ -19,7 +21,7 @@ help: ## list the verbs
 demo: setup ## run the whole product here: simulated plant, agent, central server (Ctrl-C ends it)
 	@exec $(BIN)/edgeflow demo
 
-test: system check ## everything CI runs: checks, golden cases of the flows, tests with real servers
+test: system check $(TEST_NODE) ## everything CI runs: checks, golden cases of the flows, tests with real servers
 	@echo "== golden cases"
 	$(BIN)/edgeflow test
 	echo "== tests"
@@ -58,14 +60,16 @@ aarch64: wheel ## install and start the agent on an emulated aarch64 machine (do
 lock: setup ## write requirements*.txt anew from pyproject.toml
 	@scripts/lock
 
-faults: setup system ## kill, cut and hang everything for a quarter of an hour (docs/faults.md)
+faults: setup system ## kill, cut and hang everything, each Modbus fault for FAULT_S seconds (docs/faults.md)
 	@$(BIN)/python tests/system/campaign.py
+	$(BIN)/python tests/devices/modbus_campaign.py --seconds $(FAULT_S)
+	EDGEFLOW_TEST_RECONNECTS=1000 $(BIN)/pytest tests/drivers -k "reconnect or opening_again"
 
 bench: setup ## how fast it is here (bench/README.md)
 	@$(BIN)/python bench/flow.py
 
 clean: ## remove what was built
-	@rm -rf $(VENV) edgeflow/web/pages web/node_modules dist .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) edgeflow/web/pages web/node_modules tests/drivers/*/node/node_modules dist .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(READY): requirements-dev.txt pyproject.toml hatch_build.py
 	@echo "== Python environment in $(VENV), about a minute"
@@ -76,6 +80,12 @@ $(NODE_MODULES): web/package.json web/package-lock.json web/.npmrc
 	@echo "== tools for the pages"
 	command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
 	cd web && npm ci --no-audit --no-fund --loglevel=error
+	touch node_modules/.package-lock.json
+
+$(TEST_NODE): %/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@echo "== what the tests talk to, from npm: $*"
+	command -v npm >/dev/null || { echo "npm is missing: install Node.js 20.19 or newer" >&2; exit 1; }
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	touch node_modules/.package-lock.json
 
 $(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)

@@ -189,8 +189,10 @@ class Driver(Generic[L, D, P]):
     """One protocol.
 
     `link`, `device` and `point` are the models of a connection, of what is behind it, and of one
-    address; their fields are what a user writes. `open` is given the deadline and the driver's home. `serial` true means one request at a time per
-    link, so the shell's arbiter orders them. `value_type` tells the type a point yields.
+    address; their fields are what a user writes. `open` is given the deadline and the driver's home.
+    `serial` true means one request at a time per link, so the shell's arbiter orders them. `value_type`
+    tells the type a point yields. `unfit` says why such a device cannot have such a point, "" where it
+    can. `exclusive`: only one session of such a link can be open on this machine, as of a serial line.
     """
 
     name: str
@@ -203,6 +205,8 @@ class Driver(Generic[L, D, P]):
     serial: bool = True
     pushes: bool = False
     writable: Callable[[P], bool] = lambda point: True
+    unfit: Callable[[D, P], str] = lambda device, point: ""
+    exclusive: Callable[[L], bool] = lambda link: False
     tools: tuple[Tool[Any, Any], ...] = ()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 Scalar = bool | int | float | str | bytes | None
 """What one tag can hold; `None` only together with a BAD quality."""
@@ -34,6 +36,47 @@ class Strict(BaseModel):
     """The base of every configuration model: unknown keys are errors, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, defer_build=True)
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    folder = (info.context or {}).get("folder")
+    return path if folder is None else (folder / path).absolute()
+
+
+LocalFile = Annotated[Path, AfterValidator(_beside)]
+"""A file of this machine; relative to the configuration that names it."""
+
+
+class Secret(Strict):
+    """Where a secret is found; never the secret itself."""
+
+    file: LocalFile | None = Field(default=None, description="File that holds it, relative to the configuration.")
+    env: str | None = Field(default=None, description="Environment variable that holds it.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_reference(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError("a secret is not written here: write `{file: name.secret}` or `{env: NAME_OF_A_VARIABLE}`")
+        return given
+
+    @model_validator(mode="after")
+    def _one(self) -> Secret:
+        if (self.file is None) == (self.env is None):
+            raise ValueError("write either `{file: name.secret}` or `{env: NAME_OF_A_VARIABLE}`")
+        return self
+
+    def read(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """The secret without the end of its line, or None where it is not there (yet)."""
+        if self.file is None:
+            return environment.get(self.env or "") or None
+        try:
+            return self.file.read_text("utf-8").rstrip("\r\n") or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def __str__(self) -> str:
+        return f"the file {self.file}" if self.file is not None else f"the environment variable {self.env}"
 
 
 class Told(BaseModel):

@@ -102,9 +102,7 @@ class Wire(asyncio.Protocol):
             raise LinkDown(f"{where} cannot be reached: {(error.strerror or str(error)).lower()}") from None
         return wire
 
-    async def ask(
-        self, request: bytes, size: Callable[[bytes], int | None], deadline: float, spare: int = 0
-    ) -> bytes:
+    async def ask(self, request: bytes, size: Callable[[bytes], int | None], deadline: float, spare: int = 0) -> bytes:
         """Sends one command and gives its answer; `size` tells from its beginning how long it is.
 
         So many bytes more as are `spare` may follow; they are dropped. Raises LinkDown,

@@ -32,7 +32,7 @@ from edgeflow.units import NS_PER_S
 from edgeflow.web.columns import Chunk, TagColumns, wire
 from edgeflow.web.guard import Guard
 from edgeflow.web.live import Hub
-from edgeflow.web.routes import HttpProblem, Prepared, Reply, Request, Route, build_app, built_pages
+from edgeflow.web.routes import HttpProblem, Prepared, Reply, Request, Route, Routes, build_app, built_pages
 from edgeflow.web.static import Pages
 
 VIEWS = ("/", "/tags", "/andon", "/oee", "/energy", "/flows")
@@ -163,13 +163,14 @@ def result_bytes(record: Record) -> bytes:
         return orjson.dumps(json_value(shown))
 
 
-def build(view: AgentView, hub: Hub, guard: Guard, *, pages: Pages | None = None) -> tuple[web.Application, LiveFeed]:
-    """The agent's web application and the feed whose `run` belongs into the agent's task group."""
+def build(
+    view: AgentView, hub: Hub, guard: Guard, *, pages: Pages | None = None, more: Routes = ()
+) -> tuple[web.Application, LiveFeed]:
+    """The agent's web application, with `more` routes, and the feed whose `run` belongs into its task group."""
     feed = LiveFeed(view, hub)
     pages = pages or Pages(built_pages("agent"), VIEWS)
-    app = build_app(
-        AgentApi(view, hub, feed).routes(), title="EdgeFlow agent", version=__version__, guard=guard, pages=pages
-    )
+    routes = [*AgentApi(view, hub, feed).routes(), *more]
+    app = build_app(routes, title="EdgeFlow agent", version=__version__, guard=guard, pages=pages)
     app.on_shutdown.append(hub.close)
     return app, feed
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 from aiohttp import web
+from pydantic import BaseModel, ValidationError
 
 from edgeflow import driver as drivers
 from edgeflow.agent.views import (
@@ -29,16 +30,16 @@ from edgeflow.agent.views import (
     ToolWish,
 )
 from edgeflow.clock import Clock, utc_text
-from edgeflow.devices.check import Options, check_on
 from edgeflow.devices.connection import Connection
 from edgeflow.devices.devices import Devices
 from edgeflow.devices.part import GIVEN, given_link
 from edgeflow.devices.plan import LinkPlan, Plant
 from edgeflow.devices.template import FOLDER, Library
-from edgeflow.devices.tool import Look, browse, data_of, look_with, opened, tool_of, until
+from edgeflow.devices.tool import Look, address_of, browse, data_of, look_with, opened, tool_of, until
 from edgeflow.document import explain, suggestion
 from edgeflow.driver import Browses, Driver, Finding, Found, Home
-from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Problem, Rejected
+from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Rejected
+from edgeflow.model import Secret
 from edgeflow.units import NS_PER_S
 from edgeflow.web.columns import wire
 from edgeflow.web.routes import HttpProblem, Reply, Request, Route
@@ -76,7 +77,10 @@ class Commission:
             ),
             Route("GET", "/api/v1/raw/{device}", self.raw, "A device's values before scaling.", answer=RawTags),
             self._stream(
-                "/api/v1/drivers/{driver}/tools/{tool}", self.run_tool, "Runs a tool on a link: scan, identify.", ToolWish
+                "/api/v1/drivers/{driver}/tools/{tool}",
+                self.run_tool,
+                "Runs a tool on a link: scan, identify.",
+                ToolWish,
             ),
             self._stream("/api/v1/browse", self.browse, "Looks around behind a link.", BrowseWish),
             self._stream("/api/v1/check", self.check, "Tries a device: does its template fit it?", CheckWish),
@@ -178,16 +182,18 @@ class Commission:
         tool = tool_of(link, request.path["tool"])
         try:
             options = tool.options.model_validate(wish.options)
-        except Exception as error:
-            raise _unfit(error, tool.options, "options") from None
+        except ValidationError as error:
+            raise _unfit(error, tool.options) from None
         findings = tool.run(link.config, self._home(name), options)
-        return await self._told(request, self._alone(link, f"given to the tool {name} {tool.name}", findings, wish.pause))
+        return await self._told(
+            request, self._alone(link, f"given to the tool {name} {tool.name}", findings, wish.take)
+        )
 
-    async def _alone(self, link: LinkPlan, reason: str, findings: AsyncIterator[Finding], pause: bool) -> Findings:
+    async def _alone(self, link: LinkPlan, reason: str, findings: AsyncIterator[Finding], take: bool) -> Findings:
         """The findings; a link that only one can open is given up by the agent for so long, if it may."""
         async with AsyncExitStack() as stack:
             if self._is_ours(link) and link.driver.exclusive(link.config):
-                if not pause:
+                if not take:
                     raise Rejected(self._in_use(link))
                 await stack.enter_async_context(self._devices.lent(link.name, reason))
             async with _closed(findings):
@@ -197,7 +203,7 @@ class Commission:
     def _in_use(self, link: LinkPlan) -> str:
         devices = [device.name for device in self._plant.devices.values() if device.link == link.name]
         return (
-            f"the link {link.name} is in use by the agent, and only one at a time can open it. With `pause` the agent "
+            f"the link {link.name} is in use by the agent, and only one at a time can open it. With `take` the agent "
             f"gives it up for so long; then {', '.join(devices) or 'nothing'} is not read and not written"
         )
 
@@ -223,6 +229,8 @@ class Commission:
                     yield finding
 
     async def check(self, request: Request[CheckWish, None]) -> Reply:
+        from edgeflow.devices.check import Options, check_on  # noqa: PLC0415 - for the first who tries a device
+
         wish = request.body
         device = self._plant.devices.get(wish.device)
         if device is None:
@@ -230,9 +238,7 @@ class Commission:
             raise HttpProblem(404, "Not found", message)
         connection = self._devices.connection(device.link)
         ask = partial(_ask, connection, device.timeout_ns / NS_PER_S)
-        options = Options(reads=wish.reads, every=wish.every) if False else Options.model_construct(
-            reads=wish.reads, every=wish.every, others=True
-        )
+        options = Options.model_construct(reads=wish.reads, every=wish.every, others=True)
         return await self._told(request, check_on(connection.session, ask, device, self._library, options))
 
     async def _link_of(self, wish: str | dict[str, Any]) -> LinkPlan:
@@ -246,10 +252,17 @@ class Commission:
             raise HttpProblem(422, "The body does not fit", "link.driver: is required")
         await self._driver(name)
         try:
-            return given_link(name, {key: value for key, value in wish.items() if key != "driver"})
+            link = given_link(name, {key: value for key, value in wish.items() if key != "driver"})
         except ConfigError as error:
             problems = [str(problem).strip().replace(f"links.{GIVEN}", "link") for problem in error.problems]
             raise HttpProblem(422, "The body does not fit", "; ".join(problems), problems) from None
+        if found := ", ".join(_on_this_machine(link.config)):
+            message = (
+                f"link.{found}: files and secrets of this machine go only to links that its configuration names; "
+                "write the link there and give its name"
+            )
+            raise HttpProblem(422, "The body does not fit", message, [message])
+        return link
 
     async def _told(self, request: Request[Any, Any], findings: AsyncIterator[Finding]) -> Reply:
         """Sends findings line by line as they come; ends them where the client leaves.
@@ -261,8 +274,9 @@ class Commission:
         self._running += 1
         stop = asyncio.Event()
         try:
-            async with _watched(request.raw, stop), _closed(findings):
-                return await _send(request.raw, findings, stop)
+            async with _closed(findings):
+                with _watched(request.raw, stop):
+                    return await _send(request.raw, findings, stop)
         finally:
             self._running -= 1
 
@@ -290,21 +304,24 @@ async def _send(raw: web.Request, findings: AsyncIterator[Finding], stop: asynci
     return response
 
 
-@asynccontextmanager
-async def _watched(raw: web.Request, stop: asyncio.Event) -> AsyncIterator[None]:
+@contextmanager
+def _watched(raw: web.Request, stop: asyncio.Event) -> Iterator[None]:
     """Sets `stop` as soon as the client is gone: a tool that finds nothing for long writes nothing either."""
+    loop = asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
 
-    async def watch() -> None:
-        while raw.transport is not None and not raw.transport.is_closing():
-            await asyncio.sleep(_LOOK_S)
-        stop.set()
+    def look() -> None:
+        if raw.transport is None or raw.transport.is_closing():
+            stop.set()
+        else:
+            timers[:] = [loop.call_later(_LOOK_S, look)]
 
-    async with asyncio.TaskGroup() as group:
-        watching = group.create_task(watch())
-        try:
-            yield
-        finally:
-            watching.cancel()
+    look()
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
 @asynccontextmanager
@@ -340,12 +357,18 @@ def _look_over(connection: Connection, timeout_s: float) -> Look:
     return look
 
 
-def _unfit(error: Exception, model: Any, what: str) -> HttpProblem:
-    raise NotImplementedError
+def _on_this_machine(settings: BaseModel, above: str = "") -> Iterator[str]:
+    """The settings that name a file or a secret: with them a request could send any of them to any address."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name, None)
+        if isinstance(value, Secret | Path):
+            yield above + name
+        elif isinstance(value, BaseModel):
+            yield from _on_this_machine(value, f"{above}{name}.")
 
 
-def address_of(link: LinkPlan) -> str:
-    """Where a link leads, from the words that connections have in common."""
-    settings = link.config
-    url = getattr(settings, "url", None)
-    return str(url) if url else f"{getattr(settings, 'host', '')}:{getattr(settings, 'port', '')}"
+def _unfit(error: ValidationError, model: type[BaseModel]) -> HttpProblem:
+    problems = [
+        f"{'.'.join(map(str, ('options', *detail['loc'])))}: {explain(detail, model)}" for detail in error.errors()
+    ]
+    return HttpProblem(422, "The body does not fit", "; ".join(problems), problems)

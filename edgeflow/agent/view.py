@@ -17,6 +17,7 @@ from edgeflow.devices.devices import Devices
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.output import OutputStatus
 from edgeflow.devices.plan import Element
+from edgeflow.devices.tool import address_of
 from edgeflow.engine.engine import Engine
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Record, Request, Scalar
@@ -114,7 +115,7 @@ class View:
             name=status.name,
             link=status.link,
             driver=status.driver,
-            address=_address(self._config, status.link),
+            address=address_of(self._config.plant.links[status.link]),
             state=status.state,
             reason=status.reason,
             since=utc_text(status.since_ns) if status.since_ns else None,
@@ -259,10 +260,3 @@ def _level(tag: str, levels: Mapping[str, Scalar], value: Scalar) -> Scalar:
         shown = ", ".join(str(written) for written in levels.values())
         raise Rejected(f"{tag} is an element of a light; write one of {shown}")
     return found
-
-
-def _address(config: Config, link: str) -> str:
-    """Where a link leads, from the words that connections have in common."""
-    settings = config.plant.links[link].config
-    url = getattr(settings, "url", None)
-    return str(url) if url else f"{getattr(settings, 'host', '')}:{getattr(settings, 'port', '')}"

@@ -326,7 +326,7 @@ class ToolWish(Strict):
         description="The link's name, or the settings of one that stands in no configuration."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="What the tool is told.")
-    pause: bool = Field(
+    take: bool = Field(
         False,
         description="Whether the agent may give up a link that nobody else can open while it has it. The devices "
         "behind it are not read and not written meanwhile.",

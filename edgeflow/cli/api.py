@@ -6,12 +6,15 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edgeflow.errors import EdgeFlowError
 
 TIMEOUT_S = 15.0
+STREAM_S = 600.0
+"""How long a tool may find nothing at all."""
 
 
 def token_in(state: Path, name: str | None = None) -> str:
@@ -36,7 +39,30 @@ def post(url: str, path: str, body: Any, token: str | None = None, method: str =
     return _ask(method, url, path, body, token)
 
 
+def stream(url: str, path: str, body: Any, token: str | None = None) -> Iterator[Any]:
+    """POST, as one piece of data for each line of the answer; raises EdgeFlowError with the server's own words."""
+    with _opened("POST", url, path, body, token, STREAM_S) as response:
+        try:
+            for line in response:
+                if line.strip():
+                    yield json.loads(line)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise EdgeFlowError(f"{url} has ended in the middle of its answer ({error})") from None
+
+
 def _ask(method: str, url: str, path: str, body: Any, token: str | None) -> Any:
+    with _opened(method, url, path, body, token, TIMEOUT_S) as response:
+        try:
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise _unanswered(url, error) from None
+    try:
+        return json.loads(content) if content else None
+    except ValueError:
+        raise EdgeFlowError(f"{url} is not EdgeFlow: it answers something else; name the right address") from None
+
+
+def _opened(method: str, url: str, path: str, body: Any, token: str | None, timeout_s: float) -> Any:
     if not url.startswith(("http://", "https://")):
         raise EdgeFlowError(f"{url!r} is not an address; write it with http:// or https://")
     data = None if body is None else json.dumps(body).encode()
@@ -45,17 +71,17 @@ def _ask(method: str, url: str, path: str, body: Any, token: str | None) -> Any:
         headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(url.rstrip("/") + path, data, headers, method=method)  # noqa: S310 - checked above
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310 - checked above
-            content = response.read()
+        return urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310 - checked above
     except urllib.error.HTTPError as error:
         raise EdgeFlowError(_words(error)) from None
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise EdgeFlowError(f"{url} does not answer ({reason}); is it running, and is this its address?") from None
-    try:
-        return json.loads(content) if content else None
-    except ValueError:
-        raise EdgeFlowError(f"{url} is not EdgeFlow: it answers something else; name the right address") from None
+        raise _unanswered(url, error) from None
+
+
+def _unanswered(url: str, error: Exception) -> EdgeFlowError:
+    reason = getattr(error, "reason", error)
+    reason = getattr(reason, "strerror", None) or reason
+    return EdgeFlowError(f"{url} does not answer ({reason}); is it running, and is this its address?")
 
 
 def _words(error: urllib.error.HTTPError) -> str:

@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from edgeflow import __version__
-from edgeflow.cli import api
+from edgeflow.cli import api, commission
 from edgeflow.cli.process import Loop, beating, serve, set_up_logs, state_dir
 from edgeflow.document import scalar
 from edgeflow.errors import EXIT_FAILURE, ConfigError, Problem
@@ -38,10 +38,11 @@ ConfigPath = Annotated[Path, typer.Argument(help="The gateway's configuration fi
 StateOption = Annotated[
     str | None, typer.Option("--state", help="Folder for state; default $EDGEFLOW_STATE or /var/lib/edgeflow.")
 ]
-Url = Annotated[str, typer.Option("--url", help="The agent's address.")]
+Url = Annotated[
+    str | None, typer.Option("--agent", help="The agent's address; default as in /etc/edgeflow/gateway.yaml.")
+]
 LoopOption = Annotated[Loop, typer.Option(help="Event loop.")]
 DEFAULT_CONFIG = Path("/etc/edgeflow/gateway.yaml")
-DEFAULT_URL = "http://127.0.0.1:8080"
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,29 +79,34 @@ def validate(config: ConfigPath = DEFAULT_CONFIG) -> None:
 
     found = agent_config.load(config, installed())
     plant = found.plant
-    print(
-        f"{config} is valid: {len(plant.links)} links, {len(plant.devices)} devices, {len(plant.tags)} tags, "
-        f"{len(found.root.outputs)} outputs, {len(found.flows)} flows"
-    )
+    parts = {"link": plant.links, "device": plant.devices, "tag": plant.tags}
+    parts |= {"output": found.root.outputs, "flow": found.flows}
+    print(f"{config} is valid: {', '.join(_count(len(each), name) for name, each in parts.items())}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 @app.command("test")
 def golden(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Flow folders or case files; default: the shipped flows.")
+        list[Path] | None,
+        typer.Argument(help="Flow or template folders, or case files; default: the shipped flows and templates."),
     ] = None,
 ) -> None:
-    """Run the golden cases of flows: recorded input in, expected results compared."""
+    """Run the cases of flows and templates: recorded input in, expected results compared."""
+    from edgeflow.devices.template import shipped_folders
     from edgeflow.flow.library import shipped
     from edgeflow.testing.golden import run_cases
 
-    results = run_cases(paths or [shipped("flows")])
+    results = run_cases(paths or [shipped("flows"), *shipped_folders()])
     for result in results:
         print(result)
     failed = sum(not result.ok for result in results)
     print(f"{len(results) - failed} passed, {failed} failed")
     if not results:
-        print("no cases found: a case is a YAML file in the `cases` folder of a flow")
+        print("no cases found: a case is a YAML file in the `cases` folder of a flow, or beside a template")
     if failed or not results:
         raise typer.Exit(EXIT_FAILURE)
 
@@ -108,18 +114,27 @@ def golden(
 @app.command()
 def read(
     tag: Annotated[str, typer.Argument(help="The tag, for example press1/good.")],
-    url: Url = DEFAULT_URL,
+    url: Url = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Open the link of this configuration, without an agent.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything known of it as JSON.")] = False,
 ) -> None:
-    """Print a tag's newest value as the agent has it."""
-    found = api.get(url, _address(tag))
+    """Print a tag's newest value as the agent has it; with --config read it from the device, without an agent."""
+    address = _address(tag)
+    if config is not None:
+        from edgeflow.cli.watch import read_here
+
+        found = read_here(tag, config)
+    else:
+        found = api.get(_agent(url), address)
     if as_json:
         print(json.dumps(found, indent=2))
-        return
-    unit = f" {found['unit']}" if found.get("unit") else ""
-    reason = f": {found['reason']}" if found.get("reason") else ""
-    value = "no value" if found["value"] is None else f"{_shown(found['value'])}{unit}"
-    print(f"{tag} = {value}  ({found['quality']}{reason}, {found['time'] or 'never read'})")
+    else:
+        unit = f" {found['unit']}" if found.get("unit") else ""
+        reason = f": {found['reason']}" if found.get("reason") else ""
+        value = "no value" if found["value"] is None else f"{_shown(found['value'])}{unit}"
+        print(f"{tag} = {value}  ({found['quality']}{reason}, {found['time'] or 'never read'})")
     if found["quality"] == "bad":
         raise typer.Exit(EXIT_FAILURE)
 
@@ -130,17 +145,24 @@ def write(
     value: Annotated[str, typer.Argument(help="The value: on, off, 12.5, text ...")],
     lease: Annotated[str, typer.Option(help="How long it holds against the flows, at most `24 h`.")] = "10 min",
     reason: Annotated[str, typer.Option(help="Why; it is kept with the write.")] = "from the command line",
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     state: StateOption = None,
 ) -> None:
     """Write a tag as the operator, with the token in the agent's state folder.
 
     At an output the write ends by itself after the lease, and the flows have the output again.
     """
-    address, token = _address(tag), api.token_in(state_dir(state))
-    body = {"value": _typed(value, api.get(url, address)["type"]), "lease": lease, "reason": reason}
-    done = api.post(url, address, body, token)
+    address, agent, token = _address(tag), _agent(url), api.token_in(state_dir(state))
+    body = {"value": _typed(value, api.get(agent, address)["type"]), "lease": lease, "reason": reason}
+    done = api.post(agent, address, body, token)
     print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")
+
+
+def _agent(url: str | None) -> str:
+    """The address that was given, or that of the agent of this machine."""
+    from edgeflow.cli.source import agent_url, installed_source
+
+    return url or agent_url(installed_source())
 
 
 def _typed(text: str, kind: str) -> Any:
@@ -157,9 +179,9 @@ def _shown(value: Any) -> str:
 def _address(tag: str) -> str:
     """Where the agent keeps a tag; a usage error where it cannot be one."""
     device, slash, name = tag.partition("/")
-    if not (device and slash and name) or "/" in name:
+    if not (device and slash and name):
         raise typer.BadParameter(f"{tag!r} is not a tag; write device/name, for example press1/good")
-    return f"/api/v1/tags/{quote(device)}/{quote(name)}"
+    return f"/api/v1/tags/{quote(device)}/{quote(name, safe='')}"
 
 
 @sim.command("plant")
@@ -269,3 +291,6 @@ def flow_push(
         print(line)
     if not outcome.ok:
         raise typer.Exit(EXIT_FAILURE)
+
+
+commission.add_to(app)  # behind the others in what --help lists

@@ -1,4 +1,4 @@
-"""The command `edgeflow`: finds the verb; `run` and `central` start without the command-line libraries."""
+"""The command `edgeflow`: finds the verb; `run` and the tools of drivers start without the libraries of the others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def main() -> None:
             from edgeflow.cli.run import run  # noqa: PLC0415 - starts in half the time without the others
 
             run(sys.argv[2:])
+        elif _is_driver(*sys.argv[1:2]):
+            from edgeflow.cli.tool import main as tool  # noqa: PLC0415 - as above
+
+            tool(sys.argv[1], sys.argv[2:])
         else:
             from edgeflow.cli.commands import app  # noqa: PLC0415 - as above
 
@@ -27,6 +31,12 @@ def main() -> None:
         sys.exit(EXIT_FAILURE)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _is_driver(word: str = "") -> bool:
+    from edgeflow.driver import names  # noqa: PLC0415 - `run` loads it after what must come before
+
+    return word in names()
 
 
 if __name__ == "__main__":

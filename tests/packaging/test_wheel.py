@@ -35,7 +35,9 @@ def test_the_wheel_holds_pages_flows_configurations_and_drivers(wheel: Path) -> 
         assert shipped
         assert {f"edgeflow/shipped/{name}" for name in shipped} <= held
     for package in (ROOT / "drivers").glob("*/__init__.py"):
-        source = {path.relative_to(ROOT / "drivers").as_posix() for path in package.parent.rglob("*.py")}
+        kinds = ("*.py", "*.yaml")
+        found = (path for kind in kinds for path in package.parent.rglob(kind))
+        source = {path.relative_to(ROOT / "drivers").as_posix() for path in found}
         assert source <= held
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "edgeflow").rglob("*.py")}
     assert modules <= held

@@ -11,7 +11,9 @@ import sys
 import pytest
 import typer
 
+from edgeflow import driver
 from edgeflow.cli.commands import app
+from edgeflow.cli.tool import parser_of, tools_of
 from tests.repo.tree import ROOT, files, shown, texts
 
 DOCUMENTS = [name for name in texts() if name.endswith(".md")]
@@ -55,9 +57,17 @@ def test_every_verb_of_edgeflow_that_is_told_of_is_there() -> None:
             assert word in verbs, f"{name}: `{path} {word}` is no command"
             command, path = verbs[word], f"{path} {word}"
         options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
-        if path != "edgeflow run":
+        if path.removeprefix("edgeflow ") in driver.names():
+            options = _options_of_tool(*shlex.split(line)[:2])
+        if path not in ("edgeflow run", "edgeflow browse", "edgeflow device check"):  # take options of drivers too
             unknown = set(re.findall(r"(?<!\S)--[a-z-]+", line)) - options
             assert not unknown, f"{name}: `{path}` has no {unknown}"
+
+
+def _options_of_tool(name: str, tool: str) -> set[str]:
+    tools = parser_of(tools_of(name))[1]
+    assert tool in tools, f"the driver {name} has no tool {tool}"
+    return set(tools[tool]._option_string_actions)
 
 
 def test_every_verb_explains_itself() -> None:

@@ -344,13 +344,13 @@ def _counted(line: Line) -> int:
 def operator(line: Line, figures: Figures) -> None:
     """Reads and writes from the command line, and the page's buttons, with and without the token."""
     agent = line.url("agent")
-    read = line.edgeflow("read", "press/good", f"--url={agent}")
+    read = line.edgeflow("read", "press/good", f"--agent={agent}")
     assert read.returncode == 0, read.stderr
     assert "press/good = " in read.stdout
     assert "(good," in read.stdout
     begun = time.time()
     write = line.edgeflow(
-        "write", "io1/blue", "true", "--lease=3 s", "--reason=trying", f"--url={agent}", f"--state={line.folder}/agent"
+        "write", "io1/blue", "true", "--lease=3 s", "--reason=trying", f"--agent={agent}", f"--state={line.folder}/agent"
     )
     assert write.returncode == 0, write.stderr
     assert line.truth()["lamp"]["levels"]["blue"]

@@ -213,7 +213,7 @@ async def test_one_line_in_two_ways_is_refused() -> None:
 async def test_opening_again_and_again_leaves_nothing_behind() -> None:
     pins = board()
     before, files = len(asyncio.all_tasks()), open_files()
-    for _ in range(int(os.environ.get("EDGEFLOW_RECONNECTS", "100"))):
+    for _ in range(int(os.environ.get("EDGEFLOW_TEST_RECONNECTS", "100"))):
         async with connected(pins) as session, watched(session, BUTTON, LAMP):
             pass
     assert len(asyncio.all_tasks()) == before

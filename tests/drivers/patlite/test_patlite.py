@@ -270,7 +270,7 @@ async def test_reconnecting_leaves_nothing_behind() -> None:
     tower = Tower()
     async with tower.listening():
         before, files = len(asyncio.all_tasks()), open_files()
-        for _ in range(int(os.environ.get("EDGEFLOW_RECONNECTS", "100"))):
+        for _ in range(int(os.environ.get("EDGEFLOW_TEST_RECONNECTS", "100"))):
             async with DRIVER.open(Link(host="127.0.0.1", port=tower.port), soon(), Home()) as session:
                 assert (await read(session, LA6, TIERS[0])).values == ["off"]
         await until(lambda: len(asyncio.all_tasks()) <= before and open_files() <= files, "all is closed", 5)

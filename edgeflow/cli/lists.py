@@ -1,0 +1,70 @@
+"""`edgeflow tags import` and `export`: lists of tags from other products, in and out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from edgeflow.cli.extra import driver_of, pairs, wrong
+from edgeflow.cli.source import read_source
+from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.export import write_list
+from edgeflow.devices.part import part
+from edgeflow.devices.paste import devices_block
+from edgeflow.devices.taglist import Form, read_list
+from edgeflow.devices.tool import tag_name
+from edgeflow.document import suggestion
+from edgeflow.errors import EXIT_FAILURE, EdgeFlowError
+
+
+def import_tags(path: Path, driver: str, link: str, name: str, settings: Sequence[str], output: Path | None) -> int:
+    """Writes the devices of a list, says what was left; returns the exit code."""
+    found = driver_of(driver)
+    keys = pairs("tags import", "--device", settings)
+    known = {field.alias or key for key, field in found.device.model_fields.items()} | {"every", "timeout", "about"}
+    for key in keys:
+        if key not in known:
+            wrong("tags import", f"--device: a device of {driver} has no key {key!r}{suggestion(key, known)}")
+    taken = read_list(path, found, tag_name(name), keys)
+    told = {"neuron": "EMQX Neuron's columns", "kepware": "Kepware's columns", "plain": "a plain list"}[taken.form]
+    if taken.count:
+        text = f"# {taken.count} tags of {path.name} ({told}); the link {link} stands under `links`\n"
+        _write(text + devices_block(taken, link), output)
+    for left in taken.left:
+        print(left, file=sys.stderr)
+    devices = f" in {len(taken.devices)} devices" if len(taken.devices) > 1 else ""
+    print(f"{taken.count} tags were taken over{devices}; {_count(len(taken.left), 'remark')}.", file=sys.stderr)
+    return 0 if taken.count else EXIT_FAILURE
+
+
+def export_tags(names: Sequence[str], form: str, config: Path | None, output: Path | None) -> int:
+    """Writes the tags of devices as a list, says what it has no column for; returns the exit code."""
+    forms: tuple[Form, ...] = get_args(Form)
+    chosen = next((each for each in forms if each == form), None)
+    if chosen is None:
+        wrong("tags export", f"--form: {form!r} is not one of {', '.join(forms)}")
+    source = read_source(config)
+    plant = part(source, devices=names) if names else read_links_and_devices(source)
+    text, left = write_list(plant.devices.values(), chosen)
+    _write(text, output)
+    for line in left:
+        print(line, file=sys.stderr)
+    count = max(0, text.count("\n") - 1)
+    print(f"{count} tags were written; {_count(len(left), 'remark')}.", file=sys.stderr)
+    return 0 if count else EXIT_FAILURE
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number or 'no'} {what}s"
+
+
+def _write(text: str, output: Path | None) -> None:
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, "utf-8")
+    except OSError as error:
+        raise EdgeFlowError(f"{output} cannot be written: {error.strerror}") from None

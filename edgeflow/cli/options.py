@@ -1,0 +1,184 @@
+"""Options of the command line from the fields of a model, and the settings that they give."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from edgeflow.document import explain, parse, scalar
+from edgeflow.errors import ConfigError, Problem
+from edgeflow.units import duration_text
+
+M = TypeVar("M", bound=BaseModel)
+
+_KEY = re.compile(r"`([a-z_]+): ([\w./-]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a model, as a person is told of it. `key` is what is written; `default` in words, "" for none."""
+
+    key: str
+    about: str
+    kind: str
+    default: str
+    required: bool
+    schema: Mapping[str, Any]
+
+    @property
+    def option(self) -> str:
+        return f"--{self.key.replace('_', '-')}"
+
+
+def fields_of(model: type[BaseModel]) -> list[Field]:
+    """The fields of a model in their order."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions, required = schema.get("$defs", {}), set(schema.get("required", ()))
+    found = []
+    for key, own in schema.get("properties", {}).items():
+        own_schema = _resolved(own, definitions)
+        about = " ".join(str(own.get("description", "")).split())
+        default = "" if key in required else _default(own.get("default"), own_schema)
+        found.append(Field(key, about, _kind(own_schema, definitions), default, key in required, own_schema))
+    return found
+
+
+def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return {**definitions[name], **schema} if name in definitions else schema
+
+
+def _branches(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
+    """The ways in which a value can be written, but for not at all."""
+    some = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf") or [schema]
+    return [_resolved(each, definitions or {}) for each in some if each.get("type") != "null"]
+
+
+def _kind(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """What can be written, in a few words."""
+    words: list[str] = []
+    for each in _branches(schema, definitions):
+        if "enum" in each:
+            words.append(" | ".join(map(str, each["enum"])))
+        elif "const" in each:
+            words.append(str(each["const"]))
+        elif str(each.get("format", "")).startswith("edgeflow-"):
+            words.append(str(each["format"]).removeprefix("edgeflow-"))
+        else:
+            kind = each.get("type", "value")
+            kinds = kind if isinstance(kind, list) else [kind]
+            plain = {
+                "string": "text",
+                "array": "list",
+                "object": "mapping",
+                "boolean": "true | false",
+                "integer": "number",
+            }
+            words += [plain.get(one, str(one)) for one in kinds]
+    return " | ".join(dict.fromkeys(words)) or "value"
+
+
+def _default(default: Any, schema: Mapping[str, Any]) -> str:
+    if default is None or default in ([], {}, ""):
+        return ""
+    formats = {each.get("format") for each in _branches(schema)}
+    if isinstance(default, int) and not isinstance(default, bool):
+        if "edgeflow-duration" in formats:
+            return duration_text(default)
+        return f"{default} /s" if "edgeflow-rate" in formats else str(default)
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ", ".join(map(str, default)) if isinstance(default, list) else str(default)
+
+
+# --- options ------------------------------------------------------------------------------------------
+
+
+def add_options(
+    parser: argparse._ArgumentGroup | argparse.ArgumentParser,
+    model: type[BaseModel],
+    *,
+    positional: bool = False,
+    without: Iterable[str] = (),
+) -> None:
+    """An option for each field; with `positional` those that are required are named by their place.
+
+    Raises ValueError where two models have the same option.
+    """
+    for each in fields_of(model):
+        if each.key in without:
+            continue
+        default = f" Default: {each.default}." if each.default and "Default:" not in each.about else ""
+        about = each.about + default
+        about = about.replace("%", "%%")
+        if positional and each.required:
+            parser.add_argument(each.key, metavar=each.key.upper(), help=about)
+        elif _is_flag(each):
+            parser.add_argument(
+                each.option, dest=each.key, action=argparse.BooleanOptionalAction, default=None, help=about
+            )
+        else:
+            metavar = each.kind if len(each.kind) < 40 else "VALUE"
+            parser.add_argument(each.option, dest=each.key, metavar=metavar.upper().replace(" ", ""), help=about)
+
+
+def _is_flag(each: Field) -> bool:
+    branches = _branches(each.schema)
+    return len(branches) == 1 and branches[0].get("type") == "boolean"
+
+
+def settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given for the fields of a model, as a document would hold it."""
+    return {
+        each.key: value if isinstance(value, bool) else value_of(value, each.schema)
+        for each in fields_of(model)
+        if (value := given.get(each.key)) is not None
+    }
+
+
+def value_of(text: str, schema: Mapping[str, Any]) -> Any:
+    """A text of the command line as the value of a field: `1-10,17` for a list, `{a: 1}` for a mapping."""
+    kinds = {kind for each in _branches(schema) for kind in _types(each)}
+    if text[:1] in "[{" and text and kinds & {"array", "object"}:
+        return parse(text, "the command line").data
+    if "array" in kinds and "string" not in kinds:
+        return [scalar(part.strip()) for part in text.split(",") if part.strip()]
+    return text if kinds == {"string"} else scalar(text)
+
+
+def _types(schema: Mapping[str, Any]) -> Sequence[str]:
+    kind = schema.get("type", "")
+    if not kind and "enum" in schema:
+        return ["string"] if all(isinstance(each, str) for each in schema["enum"]) else ["integer"]
+    return kind if isinstance(kind, list) else [kind]
+
+
+def chosen(model: type[M], given: Mapping[str, Any]) -> M:
+    """The model of what was given; raises ConfigError whose problems name the options."""
+    try:
+        return model.model_validate(settings(model, given))
+    except ValidationError as error:
+        raise ConfigError(
+            Problem("", 0, 0, option_at(detail["loc"]), explain(detail, model)) for detail in error.errors()
+        ) from None
+
+
+def option_at(place: Sequence[str | int]) -> str:
+    """`--host` for a place in a model; "" for the model itself."""
+    return f"--{str(place[0]).replace('_', '-')}" if place else ""
+
+
+def words(problem: Problem) -> str:
+    """A problem of an option, without a file."""
+    message = as_options(problem.message)
+    return f"{problem.path}: {message}" if problem.path else message
+
+
+def as_options(text: str) -> str:
+    """What is said of keys in a configuration, said of options: `--host 10.0.0.5` for `host: 10.0.0.5`."""
+    return _KEY.sub(lambda key: f"`--{key[1].replace('_', '-')} {key[2]}`", text)

@@ -1,0 +1,244 @@
+"""Lists of tags from other products, in and out: what was taken over comes back the same, the rest is told."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeflow import document
+from tests.cli.shop import Done, here
+
+NEURON = """\
+group,interval,name,address,attribute,type,description,decimal,precision,bias
+press,500,state,7!400001,Read,UINT16,State of the machine,,,
+press,500,good,7!400005#BL,Read,UINT32,Good parts,,,
+press,500,temperature,7!300003,Read Subscribe,INT16,Oil,0.1,,-5
+press,500,setpoint,7!400021#BB,Read Write,FLOAT,,,2,
+press,500,running,7!000001,Read Write,BIT,,,,
+press,500,door,7!400013.3,Read,BIT,,,,
+press,500,name,7!400031.20H,Read,STRING,,,,
+press,500,label,7!400041.10L,Read,STRING,,,,
+press,500,swapped,7!400051#B,Read,INT16,,,,
+meter,1000,power,9!300053,Read,FLOAT,,,,
+"""
+KEPWARE = (
+    "Tag Name,Address,Data Type,Respect Data Type,Client Access,Scan Rate,Scaling,Raw Low,Raw High,Scaled Low,"
+    "Scaled High,Scaled Data Type,Clamp Low,Clamp High,Eng Units,Description,Negate Value\n"
+)
+
+
+def taken(folder: Path, text: str, *options: str, encoding: str = "utf-8") -> tuple[dict[str, Any], Done]:
+    path = folder / "list.csv"
+    path.write_bytes(text.encode(encoding))
+    done = here("tags", "import", path, *options)
+    assert "Traceback" not in done.stderr
+    found = document.parse(done.stdout, "out").data if done.stdout else {}
+    return found.get("devices", {}), done
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def configuration(folder: Path, done: Done) -> Path:
+    path = folder / "gateway.yaml"
+    link = "gateway: {name: line1}\nlinks: {plc: {driver: modbus, host: 127.0.0.1}}\n"
+    path.write_text(link + done.stdout)
+    return path
+
+
+def test_neurons_columns_become_devices_by_group_and_unit(tmp_path: Path) -> None:
+    devices, done = taken(tmp_path, NEURON)
+    assert (done.returncode, done.stderr) == (0, "10 tags were taken over in 2 devices; no remarks.\n")
+    assert list(devices) == ["press-7", "meter-9"]
+    press = devices["press-7"]
+    assert {key: value for key, value in press.items() if key != "tags"} == {
+        "link": "plc", "unit": 7, "first_address": 1, "every": "500 ms",
+    }  # fmt: skip
+    assert press["tags"] == {
+        "state": {"register": 1, "about": "State of the machine"},
+        "good": {"register": 5, "type": "uint32", "word_order": "little", "about": "Good parts"},
+        "temperature": {"input": 3, "type": "int16", "scale": 0.1, "offset": -5, "about": "Oil"},
+        "setpoint": {
+            "register": 21,
+            "type": "float32",
+            "word_order": "little",
+            "byte_order": "little",
+            "writable": True,
+        },
+        "running": {"coil": 1, "writable": True},
+        "door": {"register": 13, "bit": 3},
+        "name": {"register": 31, "type": "string", "length": 10},
+        "label": {"register": 41, "type": "string", "length": 5, "byte_order": "little"},
+        "swapped": {"register": 51, "type": "int16", "byte_order": "little"},
+    }
+    assert here("validate", configuration(tmp_path, done)).returncode == 0
+
+
+def test_what_neuron_gave_comes_back_the_same(tmp_path: Path) -> None:
+    _, done = taken(tmp_path, NEURON)
+    back = here("tags", "export", "--form", "neuron", "--config", configuration(tmp_path, done))
+    assert back.returncode == 0
+    names = {"press": "press-7", "meter": "meter-9"}
+    wanted = [
+        row | {"group": names[row["group"]], "attribute": row["attribute"].replace(" Subscribe", ""), "precision": ""}
+        for row in rows(NEURON)
+    ]
+    assert rows(back.stdout) == wanted
+
+
+def test_kepwares_columns_become_one_device(tmp_path: Path) -> None:
+    text = KEPWARE + (
+        '"Press.State","400001",Word,1,RO,500,,,,,,,,,,"State",\n'
+        '"Press.Good","40005",DWord,1,RO,500,,,,,,,,,,"",\n'
+        '"Press.Oil","300003",Short,1,RO,500,Linear,0,1000,0,100,Float,0,0,"DegC","",0\n'
+        '"Press.Level","400009",Word,1,R/W,500,Linear,4000,20000,0,100,Float,1,1,"%","",0\n'
+        '"Press.Door","400013.03",Boolean,1,RO,500,,,,,,,,,,"",\n'
+        '"Press.Lamp","000001",Boolean,1,R/W,500,,,,,,,,,,"",\n'
+        '"Press.Name","400031.20H",String,1,RO,500,,,,,,,,,,"",\n'
+        '"Press.Count","400041",LBCD,1,RO,500,,,,,,,,,,"",\n'
+    )
+    devices, done = taken(tmp_path, text, "--name", "press", "--device", "unit=7", "--device", "word_order=little")
+    (name, press), *others = devices.items()
+    assert (name, others, done.returncode) == ("press", [], 0)
+    assert {key: value for key, value in press.items() if key != "tags"} == {
+        "link": "plc", "first_address": 1, "unit": 7, "word_order": "little", "every": "500 ms",
+    }  # fmt: skip
+    assert press["tags"] == {
+        "state": {"register": 1, "about": "State"},
+        "good": {"register": 5, "type": "uint32"},
+        "oil": {"input": 3, "type": "int16", "scale": 0.1, "unit": "°C"},
+        "level": {"register": 9, "writable": True, "scale": 0.00625, "offset": -25, "unit": "%"},
+        "door": {"register": 13, "bit": 3},
+        "lamp": {"coil": 1, "writable": True},
+        "name": {"register": 31, "type": "string", "length": 10},
+        "count": {"register": 41, "type": "bcd32"},
+    }
+    assert "line 5: Press.Level: it is taken without clamping" in done.stderr
+
+
+def test_what_kepware_gave_comes_back_with_the_same_meaning(tmp_path: Path) -> None:
+    text = KEPWARE + (
+        'State,400001,Word,1,RO,500,,,,,,,,,,"State",\n'
+        'Oil,300003,Short,1,RO,500,Linear,0,1000,-5,95,Double,0,0,°C,"",0\n'
+        'Door,400013.03,Boolean,1,RO,500,,,,,,,,,,"",\n'
+        'Lamp,000001,Boolean,1,R/W,500,,,,,,,,,,"",\n'
+        'Name,400031.20H,String,1,RO,500,,,,,,,,,,"",\n'
+    )
+    _, done = taken(tmp_path, text, "--name", "press", "--device", "unit=7")
+    back = here("tags", "export", "press", "--form", "kepware", "--config", configuration(tmp_path, done))
+    assert back.returncode == 0
+    assert back.stderr == "5 tags were written; no remarks.\n"
+    wanted = [row | {"Tag Name": row["Tag Name"].lower()} for row in rows(text)]
+    assert rows(back.stdout) == wanted
+
+
+def test_what_kepware_keeps_elsewhere_is_asked_for_and_never_guessed(tmp_path: Path) -> None:
+    _, done = taken(tmp_path, KEPWARE + "Good,400005,DWord,1,RO,100,,,,,,,,,,,\n")
+    assert "`--device word_order=little`" in done.stderr
+    assert "`--device unit=7`" in done.stderr
+
+
+def test_a_plain_register_list_is_taken_as_people_write_it(tmp_path: Path) -> None:
+    text = (
+        "Name;Register;Type;Unit;Factor;Comment;Access\n"
+        "Spannung L1;0x10;FLOAT;V;;;R\n"
+        "Leistung;18;S32;kw;/1000;gesamt;R\n"
+        "Sollwert;30;INT;degC;0,1;;RW\n"
+        "Störung;31;U16;;;;R\n"
+        "Druck;32;U16;Fuß;;;R\n"
+        "# a comment;;;;;;\n"
+    )
+    devices, done = taken(tmp_path, text, "--name", "meter", encoding="cp1252")
+    assert devices["meter"]["tags"] == {
+        "spannung-l1": {"register": 16, "type": "float32", "unit": "V"},
+        "leistung": {"register": 18, "type": "int32", "unit": "kW", "scale": 0.001, "about": "gesamt"},
+        "sollwert": {"register": 30, "type": "int16", "unit": "°C", "scale": 0.1, "writable": True},
+        "stoerung": {"register": 31, "type": "uint16"},
+        "druck": {"register": 32, "type": "uint16"},
+    }
+    assert done.stderr.splitlines() == [
+        "line 6: Druck: it is taken without its unit 'Fuß', which is not known here",
+        "5 tags were taken over; 1 remark.",
+    ]
+
+
+def test_a_plain_list_goes_out_and_in_again(tmp_path: Path) -> None:
+    devices, done = taken(
+        tmp_path, "name,register,type,unit,scale\nspeed,10,int16,1/min,0.1\nstate,2,,,\n", "--name", "d"
+    )
+    back = here("tags", "export", "--config", configuration(tmp_path, done))
+    again, _ = taken(tmp_path, back.stdout)
+    assert again["d"]["tags"] == devices["d"]["tags"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("g,,a,1!400001,Static,UINT16,,,,", "static"),
+        ("g,,a,400001,Read,UINT16,,,,", "is not like `1!400001`"),
+        ("g,,a,1!200001,Read,UINT16,,,,", "begin with 0, 1, 3 or 4"),
+        ("g,,a,1!400001.16,Read,BIT,,,,", "bits 0 to 15"),
+        ("g,,a,1!400001,Read,STRING,,,,", "length in bytes"),
+        ("g,,a,1!400001,Read,DATE,,,,", "type 'DATE' is not possible"),
+        ("g,,a,1!000001,Read,INT32,,,,", "holds one bit"),
+        ("g,,a,1!400001,Read,UINT16,,half,,", "is not a number"),
+        ("g,,,1!400001,Read,UINT16,,,,", "it has no name"),
+        ("g,,a,1!300001,Read Write,UINT16,,,,", ""),
+    ],
+)
+def test_a_line_that_cannot_be_taken_over_is_told_with_its_number_and_the_reason(
+    tmp_path: Path, row: str, words: str
+) -> None:
+    text = NEURON.splitlines()[0] + "\n" + row + "\ng,,b,1!400002,Read,UINT16,,,,\n"
+    devices, done = taken(tmp_path, text)
+    if words:
+        assert done.stderr.startswith("line 2: "), done.stderr
+        assert words in done.stderr
+        assert list(devices["g"]["tags"]) == ["b"]
+
+
+def test_arrays_and_square_roots_of_kepware_are_left_out_and_not_made_something_else(tmp_path: Path) -> None:
+    text = KEPWARE + (
+        "A,400001 [10],Word,1,RO,100,,,,,,,,,,,\n"
+        "B,400020,Word,1,RO,100,Square Root,0,100,0,10,Float,0,0,,,0\n"
+        "C,400021,Date,1,RO,100,,,,,,,,,,,\n"
+    )
+    _, done = taken(tmp_path, text)
+    assert done.returncode == 1
+    assert "line 2: A: its address '400001 [10]' is an array" in done.stderr
+    assert "line 3: B: its scaling is 'Square Root'" in done.stderr
+    assert "line 4: C: its type 'Date' is not possible here" in done.stderr
+    assert "0 tags were taken over" in done.stderr
+
+
+def test_what_a_list_has_no_column_for_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(
+        "gateway: {name: line1}\nlinks: {plc: {driver: modbus, host: 127.0.0.1}}\n"
+        "devices: {d: {link: plc, tags: {a: {register: 1, bits: 4-7, range: [0, 9], unit: V}, b: {register: 2, type: bcd16}}}}\n"
+    )
+    done = here("tags", "export", "--form", "neuron", "--config", tmp_path / "gateway.yaml")
+    assert "d/a: without `bits`, `range`, `unit`, for which there is no column" in done.stderr
+    assert "d/b: Neuron has no type bcd16" in done.stderr
+
+
+def test_addresses_of_opcua_are_taken_over_too(tmp_path: Path) -> None:
+    text = NEURON.splitlines()[0] + "\ng,,speed,2!Device1.Speed,Read,FLOAT,,,,\ng,,time,0!2258,Read,UINT32,,,,\n"
+    devices, _ = taken(tmp_path, text, "--driver", "opcua")
+    assert devices["g"]["tags"] == {
+        "speed": {"node": "ns=2;s=Device1.Speed", "type": "number"},
+        "time": {"node": "ns=0;i=2258", "type": "integer"},
+    }
+
+
+def test_a_table_without_known_columns_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("a,b\n1,2\n")
+    done = here("tags", "import", path)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "must name the columns" in done.stderr
+    assert here("tags", "import", tmp_path / "none.csv").returncode == 78
