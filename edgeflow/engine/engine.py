@@ -21,6 +21,8 @@ from edgeflow.outputs.arbitration import Decision, OutputPlan
 from edgeflow.outputs.policy import EVERYTHING, Policy
 
 _REPLACED = 1000
+_MOST_FED = 200_000
+"""So many tags of groups that came in blocks are remembered with who listens to them."""
 INTERRUPTED = "interrupted by a restart; whether it was carried out is not known"
 
 
@@ -78,6 +80,7 @@ class Engine:
         self._due: list[tuple[int, int, Step, str]] = []
         self._due_most = _REPLACED
         self._feeds: dict[int, tuple[tuple[str, ...], tuple[Feed, ...]]] = {}
+        self._feeds_size = 0
         self._serial, self._version = 0, version
         self._gone: set[tuple[str, str]] = set()
 
@@ -130,8 +133,10 @@ class Engine:
             if values or blocks:
                 order = flow.downstream([*(v[0] for v in values), *(b[0] for b in blocks)])
                 feeds.append(Feed(flow, tuple(values), tuple(blocks), order))
-        if len(self._feeds) >= 4096:
+        self._feeds_size += len(tags) + 1
+        if self._feeds_size > _MOST_FED:  # what is pushed comes in ever new groups
             self._feeds.clear()
+            self._feeds_size = len(tags) + 1
         self._feeds[id(tags)] = (tags, tuple(feeds))
         return self._feeds[id(tags)][1]
 
@@ -278,6 +283,7 @@ class Engine:
             node = flow.stepping.name if flow.stepping else "?"
             raise Rejected(f"node {node!r} failed while starting: {type(error).__name__}: {error}") from error
         self._feeds.clear()
+        self._feeds_size = 0
         if old:
             gone = old.by_name.keys() - flow.by_name.keys()
             self._gone |= {(plan.instance, name) for name in gone}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from edgeflow.model import Request
-from edgeflow.outputs.arbitration import Decision, OutputPlan, decide
+from edgeflow.outputs.arbitration import Decision, OutputPlan, alike, decide
 from edgeflow.outputs.policy import Policy
 
 OPERATORS = "operator:"
@@ -103,7 +103,7 @@ class Requests:
         for output in sorted(self._touched):
             decision = decide(self.outputs[output], self._held[output].values(), now_ns)
             last = self._last.get(output)
-            if decision == last:
+            if decision == last and alike(decision.levels, last.levels):
                 continue
             due_ns = self._due(decision, last)
             if due_ns > now_ns:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgeflow.flow.compile import PlannedNode
 from edgeflow.model import BAD, GOOD, Call, Message, Pattern, Quality, Record, Request, Value
 from edgeflow.node import Inputs
+from edgeflow.outputs.arbitration import alike
 
 if TYPE_CHECKING:
     from edgeflow.engine.flowrun import FlowRun
@@ -158,7 +159,7 @@ class Step:
 
     def hold(self, output: str, pattern: Pattern, *, priority: int = 500, lease: int | None = None) -> None:
         held = self.holds.get(output)
-        if held and held.pattern == pattern and held.priority == priority and lease is None:
+        if held and alike(held.pattern, pattern) and held.priority == priority and lease is None:
             return
         request = Request(self.owner, output, dict(pattern), priority, self.at, lease and self.flow.core.now + lease)
         self.holds[output] = request
