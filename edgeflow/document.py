@@ -109,6 +109,8 @@ def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
     if kind == "extra_forbidden":
         name = str(detail["loc"][-1])
+        if given is None and name.isdigit():
+            return f"unknown key {name!r}; a number has a decimal point: 0.1, not 0,1"
         if given is None and " " in name.strip():
             return f"unknown key {name!r}; put text with a comma in quotes"
         names = _names_at(model, detail["loc"][:-1])
@@ -134,6 +136,8 @@ def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
         "tuple": "a list",
     }
     stem = kind.partition("_")[0]
+    if kind.endswith(("_type", "_parsing")) and stem in ("int", "float") and _with_comma(given):
+        return f"{shown(given)} is not {wanted[stem]}; write {str(given).replace(',', '.')}, with a point"
     if kind.endswith(("_type", "_parsing", "_from_float")) and stem in wanted:
         return f"{shown(given)} is not {wanted[stem]}; write {wanted[stem]}"
     if kind in LIMITS and set(context) & {"le", "ge", "lt", "gt"}:
@@ -141,6 +145,10 @@ def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     if kind == "string_pattern_mismatch" and context.get("pattern") == NAME:
         return f"{shown(given)} is not a name; write lower-case letters, digits, `_` and `-`, for example `line_1`"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shown(given)}"
+
+
+def _with_comma(given: Any) -> bool:
+    return isinstance(given, str) and re.fullmatch(r"[-+]?\d+,\d+", given) is not None
 
 
 def _names_at(model: type[BaseModel] | None, loc: tuple[int | str, ...]) -> list[str]:

@@ -86,7 +86,10 @@ Push = Callable[[Column], None]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Something a browse came across; `point` is ready to be written into a configuration."""
+    """Something a browse came across; `point` is ready to be written into a configuration.
+
+    `aside`: it belongs to the protocol, not to the machine; what is below it is shown only where it is asked for.
+    """
 
     path: str
     title: str
@@ -95,6 +98,7 @@ class Found:
     unit: str | None = None
     value: Scalar = None
     has_children: bool = False
+    aside: bool = False
 
 
 class Session(Protocol):

@@ -117,6 +117,9 @@ def _rate_per_s(value: Any) -> float:
 def _unit_name(value: Any) -> str:
     if isinstance(value, str) and value in UNITS:
         return value
+    near = [name for name in UNITS if name.lower() == str(value).lower()]
+    if len(near) == 1:
+        raise ValueError(f"unknown unit {value!r}; did you mean {near[0]!r}?")
     raise ValueError(f"unknown unit {value!r}; known are {', '.join(UNITS)}")
 
 

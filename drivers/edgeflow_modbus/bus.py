@@ -159,10 +159,10 @@ class BusWire(asyncio.Protocol):
         """Sends after a silence (3.5 characters on a serial line) so that every unit knows where a frame begins."""
         while (wait_s := self._silence_at - self._loop.time()) > 0 and self._loop.time() < deadline:  # noqa: ASYNC110 - what comes in puts it off
             await asyncio.sleep(wait_s)
+        if self._waiting is not None and self._waiting.done():
+            return  # the time was up before the line was silent, or the line was lost
         if self._transport is None:
             raise LinkDown(self.down)
-        if self._waiting is not None and self._waiting.done():
-            return  # the time was up before the line was silent
         if ledger is not None:
             ledger.send(request)
         frame = self._framing.pack(bytes((request.unit,)) + request.pdu)
@@ -228,8 +228,8 @@ class BusWire(asyncio.Protocol):
         elif self._step_for is not None:
             if head != request.head:
                 self._stray()
-            if ledger.clear_for(self._step_for):
-                waiting.set_result(b"")
+            if ledger.clear_for(self._step_for) or pdu[0] == request.function | 0x80:
+                waiting.set_result(b"")  # what was perhaps refused shows nothing: another step will
         elif head != request.head:
             self._stray()
         else:
@@ -265,11 +265,13 @@ class BusWire(asyncio.Protocol):
         check = self._check
         if self._noise:
             check = f"{self._noise} bytes came that are no {self._framing.name} frame; {check}"
-        about = (self._step_for or request).about
+        asked = self._step_for or request
         if self.roll.missed(request.unit):
-            self._end(f"{self._where} did not answer in time when asked to {about} (unit {request.unit}); {check}")
+            self._end(
+                f"{self._where} did not answer in time when asked to {asked.about} (unit {request.unit}); {check}"
+            )
         else:
-            waiting.set_exception(silent(self._where, request.unit, request.function, about, check))
+            waiting.set_exception(silent(self._where, request.unit, asked.function, asked.about, check))
 
     def _end(self, reason: str) -> None:
         """Ends the connection for good; whoever waits gets LinkDown with the first reason there was."""

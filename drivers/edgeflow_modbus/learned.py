@@ -39,7 +39,10 @@ class Kept(Strict):
     most: dict[Kind, PositiveInt] = Field(default_factory=dict, description="The most it gave in one answer.")
     too_many: dict[Kind, PositiveInt] = Field(default_factory=dict, description="So many at once it refused.")
     unanswered: NonNegativeInt = Field(
-        0, description="How often the link was lost over reading something unused along."
+        0, description="Silent where something unused was read along: 0 never, 1 perhaps, 2 certainly."
+    )
+    silences: tuple[tuple[Addresses, PositiveInt], ...] = Field(
+        (), description="Addresses over which it fell silent, and how often, though it answered others."
     )
 
 
@@ -57,6 +60,7 @@ class Learned:
         self.borders = {Stretch(*each) for each in kept.borders}
         self._most, self._too_many = dict(kept.most), dict(kept.too_many)
         self._unanswered = kept.unanswered
+        self._silences = {Stretch(*each): times for each, times in kept.silences}
         self._measure = Measure(Cost(kept.request_s, kept.byte_s))
         self._saved_cost = self._measure.cost
         self.changes = self._saved = 0
@@ -106,6 +110,11 @@ class Learned:
             self.changes += 1
         if self._too_many.get(kind, block.count + 1) <= block.count:
             del self._too_many[kind]
+        if self._silences:
+            heard = [each for each in self._silences if _within(each, block)]
+            for each in heard:
+                del self._silences[each]
+            self.changes += len(heard)
 
     def too_long(self, block: Block) -> None:
         """It refused so many at once."""
@@ -153,6 +162,16 @@ class Learned:
         self.changes += self._unanswered == 1
         self._unanswered -= self._unanswered == 1
 
+    def silences(self, stretch: Stretch) -> int:
+        """How often it fell silent over this: 1 may be chance, from 2 on it is not asked for as a whole."""
+        return self._silences.get(stretch, 0)
+
+    def skip(self, stretch: Stretch, *, alive: bool) -> None:
+        """It fell silent over this; `alive`: though it had answered right before, else it may only be off."""
+        before = self.silences(stretch)
+        self._silences[stretch] = before + 1 if alive else max(1, before)
+        self.changes += self._silences[stretch] != before
+
     # --- keeping --------------------------------------------------------------------------------------
 
     def save(self) -> None:
@@ -170,6 +189,9 @@ class Learned:
             most=self._most,
             too_many=self._too_many,
             unanswered=self._unanswered,
+            silences=tuple(
+                ((each.table, each.start, each.end), times) for each, times in sorted(self._silences.items())
+            ),
         )
         self._home.put(self._name, kept.model_dump_json(exclude_defaults=True).encode())
 

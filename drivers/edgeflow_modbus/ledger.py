@@ -52,6 +52,7 @@ class Ledger:
         self._sent = [_Sent(head[0], head, _ANY_NUMBER) for head in heads]
         self._reads: dict[bytes, Request] = {}
         self._ignored: set[bytes] = set()
+        self._refusing: set[int] = set()
 
     @property
     def heads(self) -> list[bytes]:
@@ -90,6 +91,7 @@ class Ledger:
         sent, refused = self._sent[i], pdu[0] & 0x80 > 0
         self._ignored.update(earlier.head for earlier in self._sent[:i] if not earlier.answered)
         self._ignored.discard(sent.head)
+        (self._refusing.add if refused else self._refusing.discard)(sent.function)
         del self._sent[:i]
         self._strange = False
         if refused or not sent.answered:  # else it may be the one that came before, doubled
@@ -110,7 +112,7 @@ class Ledger:
             fit = (step for step in steps if step.head != request.head and self._place(step) > after)
             return islice(fit, _MOST_CHOICES)
 
-        known = [(step, False) for step in usable(self._known(request))]
+        known = [(step, step.function in refusing & self._refusing) for step in usable(self._known(request))]
         guessed = [(step, step.function in refusing) for step in usable(self._guessed(request))]
 
         def doubts(choice: tuple[Request, bool]) -> tuple[bool, bool, bool]:

@@ -157,10 +157,10 @@ def _may_join(left: int, right: int, max_gap: int | None, borders: Sequence[Stre
 
 def atoms(spans: Iterable[Span], rules: Rules) -> list[Block]:
     """What is never cut, by rising start and end: values, groups, and what overlaps as far as the limit allows."""
-    sized = [(span, *whole(span, rules)) for span in spans]
-    sized.sort(key=lambda each: (each[0].table.function, *each[1:], each[0].index))
+    sized = [(span.table.function, *whole(span, rules), span.index, span) for span in spans]
+    sized.sort()
     found: list[tuple[int, int, list[Span]]] = []
-    for span, start, end in sized:
+    for _, start, end, _, span in sized:
         if found and found[-1][2][0].table is span.table:
             first, behind, held = found[-1]
             longest = max(behind, end) - first
@@ -183,7 +183,7 @@ def joined(pieces: Sequence[Block]) -> Block:
 
 def whole(span: Span, rules: Rules) -> Range:
     """What is read for a span: with every group that it touches."""
-    start, end = span.start, span.end
+    start, end = span.start, span.start + span.count
     for first, behind in rules.groups.get(span.table, ()):
         if first < span.end and span.start < behind:
             start, end = min(start, first), max(end, behind)

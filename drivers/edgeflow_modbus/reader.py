@@ -15,6 +15,7 @@ from edgeflow.model import BAD, Quality
 from edgeflow_modbus.codec import (
     Compose,
     Decode,
+    Layout,
     NoValue,
     Part,
     bits_decoder,
@@ -49,6 +50,8 @@ _RETRY_S, _RETRY_LONGEST_S = 60.0, 3600.0
 _MEASURE_S = 30.0
 _MEASURED_FIRST = 8
 _TRIES = 8
+_LONG = 3.0
+_MUTE = (BAD, "the device falls silent when it is asked for this, so it is asked only now and then; is it in its list?")
 _NO_TIME = (BAD, "no time to read it: finding out what was refused")
 
 
@@ -90,40 +93,38 @@ class PointsReader:
     ) -> None:
         self._wire, self._device, self._learned, self._stopwatch = wire, device, learned, stopwatch
         self._points = len(points)
-        self._needs: list[Part | None] = []
+        self._layouts: list[Layout | None] = []  # by part; None for bits, and for what cannot be read
         self._faults: Faults = {}  # by part, as `Found`; the first parts are the points' own
         self._makers: list[_Maker] = []
         self._plain_floats: list[int] = []
-        self._resolve(points)
-        self._scout = Scout(
-            [Span(each.table, each.start, each.count, i) for i, each in enumerate(self._needs) if each],
-            device,
-            learned,
-            spares=not wire.tells_apart,
-        )
+        self._scout = Scout(self._resolve(points), device, learned, spares=not wire.tells_apart)
         for span in self._scout.refused:
             self._faults[span.index] = (BAD, "the device refused it before; it is asked again")
+        for block in self._scout.mute:
+            self._faults |= {span.index: _MUTE for span in block.spans}
         self._time = asyncio.get_running_loop().time
         self._pieces: tuple[_Piece, ...] = ()
         self._known: dict[Block, _Piece] = {}
         self._arrange()
         self._due = 0.0
         self._measured = 0
-        self._retry_s, self._retry_at = _RETRY_S, self._time() + _RETRY_S
+        self._begun = self._time()
+        self._retry_s, self._retry_at = _RETRY_S, self._begun + _RETRY_S
         self._pace = 0.0
 
-    def _resolve(self, points: Sequence[Point]) -> None:
+    def _resolve(self, points: Sequence[Point]) -> list[Span]:
         """What the points need: first one part for each, then what some of them need besides, each once."""
+        needs: list[Part | None] = []
         besides: dict[Part, int] = {}
         wanted = []
         for i, point in enumerate(points):
             try:
                 own, *others = parts(point, self._device)
             except Rejected as reason:
-                self._needs.append(None)
+                needs.append(None)
                 self._faults[i] = (BAD, str(reason))
                 continue
-            self._needs.append(own)
+            needs.append(own)
             make = compose(point, self._device)
             if make is not None:
                 wanted.append((i, others, make))
@@ -132,7 +133,9 @@ class PointsReader:
         for i, others, make in wanted:
             at = [besides.setdefault(part, len(points) + len(besides)) for part in others]
             self._makers.append(_Maker(i, (i, *at), make))
-        self._needs += besides
+        needs += besides
+        self._layouts = [need.layout if need else None for need in needs]
+        return [Span(need.table, need.start, need.count, i) for i, need in enumerate(needs) if need]
 
     async def read(self, deadline: float) -> Column:
         """One poll, in the order of the points; raises LinkDown and Silent."""
@@ -177,7 +180,7 @@ class PointsReader:
         if begun >= self._retry_at:
             self._retry_s = min(2 * self._retry_s, _RETRY_LONGEST_S) if self._scout.doubtful else _RETRY_S
             self._retry_at = begun + self._retry_s
-            self._scout.retry()
+            self._scout.retry(begun - self._begun)
         self._pace = 0.0
         self._measured += 1
         return await self._read_on(0, [], None, deadline)
@@ -217,7 +220,7 @@ class PointsReader:
         self._arrange()
         self._learned.save()
         self._due = self._next_care()
-        values = [found.get(i) for i in range(len(self._needs))]
+        values = [found.get(i) for i in range(len(self._layouts))]
         faults = {part: fault for part, fault in faults.items() if part not in found}  # what was given after all
         column = Column(values, 0, self._make(values, {**self._faults, **faults}))
         _mark_strange(column)
@@ -250,8 +253,9 @@ class PointsReader:
         except Refused as refusal:
             answer = refusal
         except (LinkDown, Silent):
-            self._scout.silent(piece.block)
-            self._learned.save()
+            if self._time() < deadline or self._stopwatch() - begun > _LONG * self._pace:  # else the poll was too long
+                self._scout.silent(piece.block)
+                self._learned.save()
             raise
         self._pace = max(self._pace, self._stopwatch() - begun)
         return answer
@@ -273,18 +277,18 @@ class PointsReader:
         """Takes over the blocks to ask for, what is unproven first, and how values come into the order of the parts."""
         blocks, unproven = self._scout.blocks, self._scout.unproven
         if unproven:
-            blocks = sorted(blocks, key=lambda block: (block not in unproven, block.stretch))
+            blocks = sorted(blocks, key=lambda block: block not in unproven)
         pieces = tuple(map(self._piece, blocks))
         if self._known and pieces == self._pieces:
             return
         self._pieces = pieces
         self._known = {piece.block: piece for piece in pieces}
         order = list(_parts(pieces))
-        if order == list(range(len(self._needs))):
+        if order == list(range(len(self._layouts))):
             self._pick = None
         else:
             place_of = {part: at for at, part in enumerate(order)}
-            self._pick = picker([place_of.get(i, len(order)) for i in range(len(self._needs))])
+            self._pick = picker([place_of.get(i, len(order)) for i in range(len(self._layouts))])
         floats = sorted(set(self._plain_floats).intersection(order))
         self._floats = picker(floats) if floats else None
 
@@ -299,10 +303,9 @@ class PointsReader:
             return _Piece(block, ask, bits_decoder([span.start - block.start for span in block.spans]), spare)
         fields = []
         for span in block.spans:
-            need = self._needs[span.index]
-            assert need is not None
-            assert need.layout is not None, "only registers come here"
-            fields.append((span.start - block.start, need.layout))
+            shape = self._layouts[span.index]
+            assert shape is not None, "only registers come here"
+            fields.append((span.start - block.start, shape))
         return _Piece(block, ask, registers_decoder(fields), spare)
 
 

@@ -26,6 +26,8 @@ _PARITIES: tuple[Parity, ...] = ("none", "even", "odd")
 _ALIKE = 8
 """So many units in a row that all answer from the first on are one device that does not look at the number."""
 _MOST_SILENT = 5
+_FEW, _AGAIN = 8, 3
+"""So few silent units are asked so many times more: where others answer, one may do so only now and then."""
 _REGISTERS, _BITS = 64, 512
 
 
@@ -219,9 +221,10 @@ async def _units(search: Search) -> AsyncGenerator[Finding, None]:
     for round_, link in enumerate(settings):
         where = f" at {link.baud} baud, parity {link.parity}" if link.serial is not None else ""
         alike = True
+        silent: list[int] = []
         for i, number in enumerate(units):
             yield Progress(round_ * len(units) + i, total, f"unit {number}{where}")
-            unit = await _unit(search, link, number)
+            unit = await _unit(search, link, number, silent)
             alike = alike and unit is not None
             if unit is not None:
                 search.found.append(await search.identified(unit))
@@ -232,13 +235,24 @@ async def _units(search: Search) -> AsyncGenerator[Finding, None]:
                 return
             if search.over:
                 return
+        for number in silent * _AGAIN if search.found and len(silent) <= _FEW else ():
+            if any(unit.number == number for unit in search.found):
+                continue
+            yield Progress((round_ + 1) * len(units), total, f"unit {number} once more{where}")
+            unit = await _unit(search, link, number, [])
+            if unit is not None:
+                unit.remark = unit.remark or "answers only now and then"
+                search.found.append(await search.identified(unit))
+                yield unit.row(serial=link.serial is not None)
+            if search.over:
+                return
         if search.found and round_ + 1 < len(settings):
             yield Note("A line has one speed: the other settings were not tried.")
             return
 
 
-async def _unit(search: Search, link: Link, number: int) -> Unit | None:
-    """Whether a unit is there: any answer of its own will do, a refusal too."""
+async def _unit(search: Search, link: Link, number: int, silent: list[int]) -> Unit | None:
+    """Whether a unit is there: any answer of its own will do, a refusal too. Silent ones are added to `silent`."""
     try:
         await search.read(link, number, Table.REGISTER, 0, 1)
     except Refused as refused:
@@ -246,6 +260,7 @@ async def _unit(search: Search, link: Link, number: int) -> Unit | None:
             return None
         return Unit(number, link, remark=f"refuses holding register 0 (exception {refused.code})")
     except Silent:
+        silent.append(number)
         return None
     return Unit(number, link)
 
@@ -253,8 +268,12 @@ async def _unit(search: Search, link: Link, number: int) -> Unit | None:
 def _summary(search: Search) -> str:
     over = f" The time of {duration_text(search.options.limit)} is over." if search.over else ""
     if not search.found:
-        hint = "Check the unit numbers, the wiring (A and B swapped?)"
-        line = " and the speed: `--bauds all --parities all` tries the others" if search.settings()[0].serial else ""
+        if search.settings()[0].serial:
+            hint = "Check the unit numbers, the wiring (A and B swapped?)"
+            line = " and the speed: `--bauds all --parities all` tries the others"
+        else:
+            hint = "Check the unit numbers, that this port speaks Modbus"
+            line = ", and behind a gateway the wiring (A and B swapped?)"
         return f"No unit answers. {hint}{line}.{over}"
     numbers_ = ", ".join(str(unit.number) for unit in search.found)
     one = len(search.found) == 1

@@ -12,6 +12,8 @@ from edgeflow_modbus.pdu import ADDRESSES, Table
 from edgeflow_modbus.plan import Block, Range, Rules, Span, Stretch, atoms, duration, joined, plan, split, whole
 
 _BETTER = 0.95
+_CERTAIN = 2
+_MUTE_S = 60.0
 
 
 class Scout:
@@ -20,7 +22,7 @@ class Scout:
     `blocks` are what to read. One that is refused is taken apart at once, down to the values that the
     device does not have (`refused`). Everything else is a try: asked for when there is time, and only when
     the device gives every block of a better plan does it take the place of the present one. So curiosity
-    never costs a value.
+    never costs a value. `mute` are values over which the device falls silent instead of refusing them.
     """
 
     def __init__(self, spans: Iterable[Span], device: Device, learned: Learned, *, spares: bool = False) -> None:
@@ -31,9 +33,10 @@ class Scout:
         wanted: list[Span] = []
         rules = self._rules()
         for span in spans:
-            refused = Stretch(span.table.function, *whole(span, rules)) in learned.refused
+            refused = learned.refused and Stretch(span.table.function, *whole(span, rules)) in learned.refused
             (self.refused if refused else wanted).append(span)
-        self.blocks = plan(wanted, rules)
+        self.mute: list[Block] = []
+        self.blocks = self._audible(plan(wanted, rules))
         self.unproven = set(self.blocks)
         self._given: set[Stretch] = set()
         self._denied: set[Stretch] = set()
@@ -41,6 +44,7 @@ class Scout:
         self._tries: deque[Block] = deque()
         self._wished: list[Block] = []
         self._resigned = False
+        self._settled = -1  # what was known when there was no better plan
         self._turn = 0
         self._ask_again()
 
@@ -52,17 +56,7 @@ class Scout:
     @property
     def doubtful(self) -> bool:
         """Whether something is refused that might be given later."""
-        return bool(self.refused or self._denied or self._learned.borders)
-
-    def spares(self, block: Block) -> bool:
-        """Whether a little behind a block may be read along: one register, or eight bits."""
-        rules, end = self._rules(), block.end + (8 if block.table.bits else 1)
-        return (
-            self._device.max_gap != 0
-            and not self._learned.shy
-            and end - block.start <= rules.limits[block.table]
-            and not any(each.table == block.table.function and each.bars(block.end, end) for each in rules.borders)
-        )
+        return bool(self.refused or self.mute or self._denied or self._learned.borders)
 
     # --- what is read ---------------------------------------------------------------------------------
 
@@ -78,7 +72,7 @@ class Scout:
         self._denied.add(block.stretch)
         self._given.discard(block.stretch)
         self._tries.clear()
-        self._wished = []
+        self._wished, self._settled = [], -1
         parts = split(block, self._rules())
         at = self.blocks.index(block)
         self.blocks[at : at + 1] = parts
@@ -89,10 +83,40 @@ class Scout:
         return parts
 
     def silent(self, block: Block) -> None:
-        """The device did not answer it; where something is read along for the first time, that may be why."""
-        tried = block not in self.blocks
-        if tried or (block in self.unproven and len(plan(block.spans, replace(self._rules(), max_gap=0))) > 1):
-            self._learned.fell_silent(alive=tried)
+        """The device did not answer it. Perhaps it is off; perhaps it is one that does not refuse but falls silent.
+
+        Where something is read along for the first time, that may be why. Else it may be what is asked for.
+        """
+        if block not in self.blocks and block not in self._again:
+            self._learned.fell_silent(alive=True)
+        elif block in self.unproven and len(plan(block.spans, replace(self._rules(), max_gap=0))) > 1:
+            self._learned.fell_silent(alive=False)
+        elif block.stretch not in self._given:
+            self._learned.skip(block.stretch, alive=bool(self._given))
+
+    def _audible(self, blocks: list[Block]) -> list[Block]:
+        """The blocks without what the device falls silent over, which is found by halving; what is in doubt is last.
+
+        Where all are in doubt, the first is a single value: does it answer at all?
+        """
+        todo, found = deque(blocks), list[Block]()
+        while todo:
+            block = todo.popleft()
+            if self._learned.silences(block.stretch) < _CERTAIN:
+                found.append(block)
+            elif parts := split(block, self._rules()):
+                todo.extendleft(reversed(parts))
+            else:
+                self.mute.append(block)
+
+        def doubt(block: Block) -> tuple[int, Stretch]:
+            return self._learned.silences(block.stretch), block.stretch
+
+        found.sort(key=doubt)
+        if found and doubt(found[0])[0]:
+            single = min((atom for block in found for atom in atoms(block.spans, self._rules())), key=doubt)
+            found.insert(0, single)
+        return found
 
     # --- what is tried --------------------------------------------------------------------------------
 
@@ -124,6 +148,10 @@ class Scout:
                 self._take_back(block)
             else:
                 self._again.extendleft(reversed(split(block, self._rules())))
+                if block in self.mute:  # it refuses now, as others do
+                    self.mute.remove(block)
+                    self.refused += block.spans
+                    self._learned.refuse(block.stretch)
 
     def has_spare(self, block: Block) -> bool:
         """Whether it is known that a little more may be read along behind a block."""
@@ -140,12 +168,16 @@ class Scout:
                 return more
         return None
 
-    def retry(self) -> None:
-        """Time has passed: what was refused may be given now."""
+    def retry(self, after_s: float) -> None:
+        """Time has passed: what was refused may be given now. What costs a silence is asked for ever more seldom."""
         self._denied.clear()
-        self._wished = []
+        self._wished, self._settled = [], -1
         self._resigned = False
         self._ask_again()
+        for block in self.mute:
+            if after_s >= _MUTE_S * 2 ** (self._learned.silences(block.stretch) - _CERTAIN):
+                self._again.append(block)
+                break
         self._learned.doubt(self._turn)
         self._turn += 1
 
@@ -154,14 +186,19 @@ class Scout:
 
     def _take_back(self, block: Block) -> None:
         self.refused = [span for span in self.refused if span not in block.spans]
+        self.mute = [each for each in self.mute if each is not block]
+        self._settled = -1
         self.blocks.append(block)
         self.blocks.sort(key=lambda each: each.stretch)
         self._learned.forgive(block)
 
     def _wish(self) -> bool:
         """Looks for a better plan; True where something has to be tried for it."""
-        spans = [span for block in self.blocks for span in block.spans]
-        if self._resigned or not self._better(plan(spans, self._rules(1.0))):
+        if self._resigned or self._settled == self._learned.changes:
+            return False
+        spans = list(dict.fromkeys(span for block in self.blocks for span in block.spans))
+        if not self._better(plan(spans, self._rules(1.0))):
+            self._settled = self._learned.changes
             return False
         wished = plan(spans, self._rules(0.5))
         unknown = [block for block in wished if block.stretch not in self._given]

@@ -6,6 +6,7 @@ Source of the frame: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, sect
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -68,7 +69,8 @@ class TcpWire(asyncio.Protocol):
         self._awaited = self.roll.awaited
         self._transport: asyncio.WriteTransport | None = None
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._transaction = 0
+        # Not the same at every connection: some gateways send into the new one what the last one asked for.
+        self._transaction = secrets.randbelow(1 << 16)
         self._waiting: asyncio.Future[bytes] | None = None
         self._request: Request | None = None
         self._expected = b""

@@ -9,13 +9,13 @@ from typing import Literal
 from pydantic import Field
 
 from edgeflow.driver import Finding, Home, Note, Row, Tool
-from edgeflow.errors import Rejected
+from edgeflow.errors import Rejected, Silent
 from edgeflow.model import Scalar, Strict
 from edgeflow.units import NS_PER_S, Duration
 from edgeflow_modbus.config import Device
 from edgeflow_modbus.guess import ORDERS, Pick, Reading, likely, nearest, readings
 from edgeflow_modbus.link import Link
-from edgeflow_modbus.pdu import ILLEGAL_ADDRESS, ILLEGAL_VALUE, Refused, Table, place
+from edgeflow_modbus.pdu import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Refused, Table, place
 from edgeflow_modbus.scan import ScanOptions, Units, scan
 from edgeflow_modbus.session import Session, open_link
 
@@ -24,6 +24,9 @@ _COUNTS = (4, 2, 1)
 _SUNSPEC_AT = (40000, 0, 50000)  # SunSpec Information Model Specification, section "Locating the map"
 _SUNSPEC = b"SunS"
 _TABLES = {"register": Table.REGISTER, "input": Table.INPUT}
+_LISTED = {3: "input", 4: "register"}
+"""The tables by the first of five digits, as many lists number them."""
+_TIMES = 3
 
 
 class IdentifyOptions(Strict):
@@ -91,6 +94,7 @@ async def guess(link: Link, home: Home, options: GuessOptions) -> AsyncIterator[
     if start < 0:
         raise Rejected(f"{options.address} is before the first address of {table.title}s, check --first-address")
     async with open_link(link, _soon(_OPEN_S), home) as session:
+        session.search()
         payload = await _registers(session, options, table, start)
     words = " ".join(payload[i : i + 2].hex().upper() for i in range(0, len(payload), 2))
     yield Note(f"Unit {options.unit}, {place(table, options.address, len(payload) // 2)}: {words}")
@@ -105,13 +109,33 @@ async def _registers(session: Session, options: GuessOptions, table: Table, star
     """As many registers as the longest types need, or as few as the device gives."""
     for count in _COUNTS:
         try:
-            return await session.read_raw(
-                options.unit, table, start, min(count, 65536 - start), _soon(options.timeout / NS_PER_S)
-            )
+            return await _heard(session, options, table, start, min(count, 65536 - start))
         except Refused as refused:
             if refused.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or count == _COUNTS[-1]:
+                raise Rejected(f"{refused}{_numbered(refused, options)}") from None
+    raise AssertionError
+
+
+async def _heard(session: Session, options: GuessOptions, table: Table, start: int, count: int) -> bytes:
+    """One read, asked for again where the unit is silent: some answer only now and then."""
+    for left in reversed(range(_TIMES)):
+        try:
+            return await session.read_raw(options.unit, table, start, count, _soon(options.timeout / NS_PER_S))
+        except Silent:
+            if not left:
                 raise
     raise AssertionError
+
+
+def _numbered(refused: Refused, options: GuessOptions) -> str:
+    """What to try where a number is refused that looks as if its first digit meant the table."""
+    name = _LISTED.get(options.address // 10000)
+    if options.first_address or name is None or refused.code not in (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS):
+        return ""
+    return (
+        f"; where the list means {_TABLES[name].title}s by its first digit: {options.address} --table {name} "
+        "--first-address 40001"
+    )
 
 
 def _row(found: Sequence[Reading], pick: Pick | None, options: GuessOptions, count: int) -> Row:

@@ -18,6 +18,8 @@ from edgeflow_mqtt.point import WIDTHS, Encoding, Kind, TimeForm, steps
 
 LARGEST = 4 * 1024 * 1024
 """A larger payload (bytes) is not looked into."""
+_MOST_VALUES = 100_000
+"""JSON of more values than this takes so long that everything else would wait for it."""
 
 _TRUE, _FALSE = frozenset({"true", "on", "yes", "1"}), frozenset({"false", "off", "no", "0"})
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
@@ -52,6 +54,8 @@ def parse(payload: bytes) -> Any:
     """A JSON payload; ValueError says that it is none."""
     if len(payload) > LARGEST:
         raise ValueError(f"the payload of {len(payload)} bytes is too large")
+    if len(payload) > _MOST_VALUES and sum(map(payload.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+        raise ValueError(f"the payload of {len(payload)} bytes holds more than {_MOST_VALUES} values")
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
@@ -89,7 +93,7 @@ def to_scalar(value: Any, kind: ValueType) -> Scalar:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{value} is not a finite number")
-        if abs(value) >= _TOO_LARGE and isinstance(value, int):
+        if abs(value) >= _TOO_LARGE and (isinstance(value, int) or kind == "integer"):
             raise ValueError(f"{shown(value)} is larger than 64 bits")
         if kind == "number":
             return value

@@ -57,8 +57,8 @@ def read(data: memoryview | bytes, fields: Fields, budget: Budget, depth: int = 
             raise Broken(f"has a field of the unknown wire type {wire}")
         if at > end:
             raise Broken("ends too early")
+        budget.spend()  # for unknown ones too: a payload of nothing else takes just as long
         if field is not None:
-            budget.spend()
             _keep(found, field, _value(field, wire, value, budget, depth))
     return found
 

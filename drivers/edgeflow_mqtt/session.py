@@ -33,6 +33,7 @@ _LEAVING_S = 1.0
 _AGAIN_S = 1.0
 _QUEUED, _QUEUED_BYTES = 10_000, 16 * 1024 * 1024
 _CATCHING_UP_S = 30.0
+_REFUSED, _HUNG_UP = b"5 was refused", b"it hung up on 5"
 _PROCESS = secrets.token_hex(2)
 
 Wish = tuple[str, bytes, Literal[0, 1, 2], bool]
@@ -79,8 +80,8 @@ class MqttSession:
             session_expiry_s=link.session_expiry // NS_PER_S,
             first=known,
         )
-        if link.version == "auto" and connection.version != known:
-            _remember_version(home, link, connection.version)
+        if link.version == "auto" and (connection.version == "5" or known == "5"):
+            _learn_version(home, link, connection)
         self._said_s = self._now_s()
         if self._presence is not None:
             try:
@@ -266,13 +267,16 @@ def _client_id(home: Home, link: Link) -> str:
 
 
 def _known_version(home: Home, link: Link) -> Version:
-    return "3.1.1" if home.get(_version_key(link)) == b"3.1.1" else "5"
+    """The version to begin with: 5, unless the broker has refused it before."""
+    return "3.1.1" if home.get(_version_key(link)) == _REFUSED else "5"
 
 
-def _remember_version(home: Home, link: Link, version: Version) -> None:
-    """Said once; at the next connection the broker is asked in the version that it knows."""
-    home.put(_version_key(link), version.encode())
-    log.info(f"the broker speaks MQTT {version}", broker=f"{link.host}:{link.port}")
+def _learn_version(home: Home, link: Link, connection: Connection) -> None:
+    """What is new is said once. A broker that only hung up may have had another reason: it is asked again."""
+    found = None if connection.version == "5" else _REFUSED if connection.certain else _HUNG_UP
+    if found != home.get(_version_key(link)):
+        home.put(_version_key(link), found)
+        log.info(f"the broker speaks MQTT {connection.version}", broker=f"{link.host}:{link.port}")
 
 
 def _version_key(link: Link) -> str:

@@ -19,6 +19,7 @@ from edgeflow_mqtt.payload import LARGEST, called, shown, to_scalar
 from edgeflow_mqtt.protobuf import Broken, Budget, Field, Fields, read, write
 
 _FIELDS_PER_PAYLOAD = 150_000
+_LONGEST_ARRAY = 50_000
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS = 253_402_300_799_999  # the end of the year 9999
 _YEAR_2000_MS, _YEAR_2100_MS = 946_684_800_000, 4_102_444_800_000
@@ -118,6 +119,10 @@ _STORED = ("int", "long", "float", "double", "boolean", "string", "bytes", "data
 # --- reading ------------------------------------------------------------------------------------------
 
 
+class _TooLong(ValueError):
+    """An array with more elements than anybody reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric of a message; `at_ns`: its own UTC time or its message's, 0 for none; `stored`: as on the wire."""
@@ -205,6 +210,8 @@ def scalar(stored: Any, datatype: int, kind: ValueType) -> Scalar:
         return stored
     try:
         value = plain(stored, datatype)
+    except _TooLong:
+        raise
     except (TypeError, ValueError, AttributeError, struct.error):
         raise ValueError(f"{shown(stored)} is no {TYPES.get(datatype, f'data type {datatype}')}") from None
     if kind == "text":
@@ -229,15 +236,24 @@ def plain(stored: Any, datatype: int) -> Any:
         return _template_value(stored)
     if datatype in _ARRAYS:
         code = _ARRAYS[datatype]
+        _check_length(len(stored) // struct.calcsize(code))
         return list(struct.unpack(f"<{len(stored) // struct.calcsize(code)}{code}", stored))
     if datatype == _STRING_ARRAY:
+        _check_length(stored.count(b"\0"))
         return [part.decode() for part in stored.removesuffix(b"\0").split(b"\0")] if stored else []
     if datatype == _BOOLEAN_ARRAY:
         (count,) = struct.unpack_from("<I", stored)
+        _check_length(count)
         if count > 8 * (len(stored) - 4):
             raise ValueError("there are fewer bits than it says")
         return [bool(stored[4 + i // 8] >> (7 - i % 8) & 1) for i in range(count)]
     return stored
+
+
+def _check_length(count: int) -> None:
+    """A bit of a boolean array becomes eight bytes: what is longer would hold up everything else."""
+    if count > _LONGEST_ARRAY:
+        raise _TooLong(f"an array of {count} elements is too long")
 
 
 def _integer(stored: Any, datatype: int) -> int:

@@ -31,6 +31,10 @@ _NUMBERS = {
 _UNPACK = {kind: (form.unpack_from, form.size) for kind, form in _NUMBERS.items()}
 _ARRAY, _DIMENSIONS = 0x80, 0x40
 _DATA_CHANGE, _EVENTS, _STATUS_CHANGE = 811, 916, 820
+_LARGEST = 16 * 1024 * 1024
+_MOST_ELEMENTS = 200_000
+MOST_DIMENSIONS = 8
+"""What goes beyond these is not taken apart: everything else would have to wait for it."""
 
 
 class Malformed(ValueError):
@@ -43,12 +47,15 @@ def ticks_ns(ticks: int) -> int:
 
 
 class Decoder:
-    """Reads values one after the other; raises Malformed where the bytes end too early."""
+    """Reads values one after the other; raises Malformed where the bytes end too early.
 
-    __slots__ = ("at", "data")
+    `left`: how many elements of arrays may still be read one by one.
+    """
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self.data, self.at = data, at
+    __slots__ = ("at", "data", "left")
+
+    def __init__(self, data: bytes, at: int = 0, left: int = _MOST_ELEMENTS) -> None:
+        self.data, self.at, self.left = data, at, left
 
     def _number(self, form: Struct) -> Any:
         at, self.at = self.at, self.at + form.size
@@ -148,10 +155,23 @@ class Decoder:
 
     def many(self, read: Callable[[Decoder], Any]) -> list[Any]:
         """An array: its length (below 0: none), and so many values."""
-        length = self.int32()
-        if length > len(self.data) - self.at:  # every element takes a byte at least
+        return self.some(self.int32(), read)
+
+    def some(self, length: int, read: Callable[[Decoder], Any]) -> list[Any]:
+        """So many values (none for a length below 0), each of a byte at least: a few bytes can claim to be very many."""
+        if length <= 0:
+            return []
+        begin = self.at
+        if length > len(self.data) - begin:
             raise Malformed("the bytes end too early")
-        return [read(self) for _ in range(length)]
+        self.left -= length
+        if self.left < 0:
+            raise Malformed(f"arrays of more than {_MOST_ELEMENTS} elements")
+        values = [read(self)]
+        if self.at == begin:
+            raise Malformed("an array of what takes no bytes")
+        values += [read(self) for _ in range(length - 1)]
+        return values
 
     def numbers(self, kind: int) -> list[Any]:
         """An array of one of the fixed-size types."""
@@ -204,7 +224,7 @@ BUILT_IN: dict[int, Callable[[Decoder], Any]] = {
 def shaped(values: list[Any], dimensions: list[int]) -> list[Any]:
     """A flat array in the shape of its dimensions; as it is where they do not fit it."""
     inner = [size for size in dimensions[1:] if size > 0]
-    if not inner or math.prod(dimensions) != len(values):
+    if not inner or len(dimensions) > MOST_DIMENSIONS or math.prod(dimensions) != len(values):
         return values
     step = math.prod(inner)
     return [shaped(values[start : start + step], dimensions[1:]) for start in range(0, len(values), step)]
@@ -232,6 +252,8 @@ class Published:
 
 def _head(source: Decoder) -> int:
     """Skips the type and the header of a response; the service's result."""
+    if len(source.data) > _LARGEST:
+        raise Malformed(f"{len(source.data)} bytes at once")
     source.node_id()
     source.int64()
     source.uint32()
@@ -278,8 +300,9 @@ def notification_message(source: Decoder, published: Published) -> None:
         if kind == _DATA_CHANGE:
             _data_changes(body, published.changes)
         elif kind == _EVENTS:
-            inner = Decoder(body)
+            inner = Decoder(body, left=source.left)
             published.events += inner.many(lambda one: (one.uint32(), one.many(Decoder.variant)))
+            source.left = inner.left
         elif kind == _STATUS_CHANGE:
             published.ended = Decoder(body).uint32()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from asyncua import ua
@@ -21,6 +22,8 @@ from edgeflow_opcua.value import judged, to_scalar, value_type
 from edgeflow_opcua.wire import read_request
 
 _OBJECTS = f"i={ObjectIds.ObjectsFolder}"
+_ASIDE = {f"i={each}" for each in (ObjectIds.Server, ObjectIds.Aliases, ObjectIds.Locations, ObjectIds.Quantities)}
+"""What every server has below Objects; the machine is beside it."""
 _HIERARCHICAL = ua.NodeId(ua.Int32(ObjectIds.HierarchicalReferences))
 _COMPONENTS = ua.NodeId(ua.Int32(ObjectIds.HasComponent))
 _CLASSES = ua.NodeClass.Object | ua.NodeClass.Variable | ua.NodeClass.Method
@@ -47,7 +50,8 @@ async def browse(server: Server, path: str, deadline: float) -> AsyncIterator[Fo
             raise Rejected(f"{path or 'Objects'}: the server answered {result.StatusCode.name}")
         for some in pieces(result.References or [], _TOGETHER):
             for found in await _Level(server, node, some, deadline).found():
-                yield found
+                aside = found.path in _ASIDE and not path
+                yield replace(found, aside=True) if aside else found
         if not result.ContinuationPoint:
             break
         more = ua.BrowseNextParameters(False, [result.ContinuationPoint])

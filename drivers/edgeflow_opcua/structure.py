@@ -16,7 +16,7 @@ from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import from_binary
 
 from edgeflow_opcua.address import below, written
-from edgeflow_opcua.binary import BUILT_IN, Decoder, Malformed, shaped
+from edgeflow_opcua.binary import BUILT_IN, MOST_DIMENSIONS, Decoder, Malformed, shaped
 from edgeflow_opcua.wire import Wire, read_request
 
 Read = Callable[[Decoder], Any]
@@ -92,7 +92,7 @@ class Types:
             raise Unknown(f"the structure of type {encoding.to_string()} is not known yet")
         try:
             return self._read(kind, Decoder(value.Body))
-        except Malformed as error:
+        except (Malformed, RecursionError) as error:
             raise Unknown(f"the structure does not fit its own description: {error}") from None
 
     def _read(self, kind: ua.NodeId, source: Decoder) -> Any:
@@ -128,11 +128,11 @@ class Types:
         if part.rank == 1:
             return source.many(one)
         dimensions, count = source.numbers(6), 1
-        for size in dimensions:
+        for size in dimensions[:MOST_DIMENSIONS]:
             count *= max(0, size)
-        if count > len(source.data):
+        if len(dimensions) > MOST_DIMENSIONS or count > len(source.data):
             raise Malformed("its dimensions are larger than it is")
-        return shaped([one(source) for _ in range(count)], dimensions)
+        return shaped(source.some(count, one), dimensions)
 
     def _plain(self, value: Any) -> Any:
         return self.unfold(value) if isinstance(value, ua.ExtensionObject | list) else value

@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 sim = typer.Typer(help="Simulated machines to try things with.", no_args_is_help=True)
 flow = typer.Typer(help="Flows on the gateways of a central server.", no_args_is_help=True)

@@ -20,6 +20,10 @@ State = Annotated[
 ]
 Agent = Annotated[str | None, typer.Option("--agent", help="The agent's address; default as in the configuration.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+DeviceKeys = Annotated[
+    list[str] | None,
+    typer.Option("--device", metavar="KEY=VALUE", help="A key of the device, for example unit=7; may be repeated."),
+]
 LINK_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -45,7 +49,7 @@ def browse(
         list[str],
         typer.Argument(
             metavar="LINK|URL [PATH]",
-            help="A link of the configuration, opc.tcp://... or mqtt://..., then below what; default: the root.",
+            help="A link of the configuration, opc.tcp://..., mqtt://..., or gpio; then below what; default: the root.",
         ),
     ],
     depth: Annotated[int, typer.Option(min=1, max=20, help="How many levels.")] = 1,
@@ -147,6 +151,7 @@ def template_new(
     name: Annotated[str, typer.Argument(help="maker/model, for example acme/press-200.")],
     of: Annotated[str, typer.Option("--driver", help="The protocol.")] = "modbus",
     given: Annotated[Path | None, typer.Option("--from", help="A list of tags (CSV) to begin with.")] = None,
+    settings: DeviceKeys = None,
     folder: Annotated[
         Path, typer.Option(help="Folder of the configuration; the file goes below `templates`.")
     ] = Path(),
@@ -154,7 +159,7 @@ def template_new(
     """Make a template to fill in, with a comment at everything; from a register list (CSV) where there is one."""
     from edgeflow.cli.skeleton import new_template
 
-    new_template(name, of, given, folder)
+    new_template(name, of, given, settings or [], folder)
 
 
 @driver.command("list")
@@ -182,10 +187,7 @@ def tags_import(
     of: Annotated[str, typer.Option("--driver", help="The protocol.")] = "modbus",
     link: Annotated[str, typer.Option(help="The link's name in the configuration.")] = "plc",
     name: Annotated[str, typer.Option("--name", help="The device's name, where the list names none.")] = "device",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--device", metavar="KEY=VALUE", help="A key of the device, for example unit=7; may be repeated."),
-    ] = None,
+    settings: DeviceKeys = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; default: printed.")] = None,
 ) -> None:
     """Make the `devices:` of a configuration from a list of tags, and say what could not be taken over.

@@ -90,7 +90,8 @@ def told_as_options(link: str) -> Iterator[None]:
     except (LinkDown, Rejected) as error:
         if link != GIVEN:
             raise
-        raise type(error)(as_options(str(error))) from None
+        kind = LinkDown if isinstance(error, LinkDown) else Rejected
+        raise kind(as_options(str(error))) from None
 
 
 def pairs(verb: str, option: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -126,5 +127,6 @@ def _told(verb: str, error: ConfigError) -> NoReturn:
         if problem.file:
             raise error
         key = ".".join(problem.path.split(".")[2:])
-        told.append(words(replace(problem, path=f"--{key.replace('_', '-')}" if key else "")))
+        option = f"--{key.replace('_', '-')}".replace("--with.", "--with ") if key else ""
+        told.append(words(replace(problem, path=option)))
     wrong(verb, "; ".join(told))

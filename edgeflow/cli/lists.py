@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from pydantic import ValidationError
+
 from edgeflow.cli.extra import driver_of, pairs, wrong
 from edgeflow.cli.source import read_source
-from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.config import DeviceOptions, read_links_and_devices
 from edgeflow.devices.export import write_list
 from edgeflow.devices.part import part
 from edgeflow.devices.paste import devices_block
 from edgeflow.devices.taglist import Form, read_list
 from edgeflow.devices.tool import tag_name
-from edgeflow.document import suggestion
+from edgeflow.document import explain, suggestion
 from edgeflow.errors import EXIT_FAILURE, EdgeFlowError
 
 
@@ -27,15 +29,21 @@ def import_tags(path: Path, driver: str, link: str, name: str, settings: Sequenc
     for key in keys:
         if key not in known:
             wrong("tags import", f"--device: a device of {driver} has no key {key!r}{suggestion(key, known)}")
+    try:
+        found.device.model_validate({key: keys[key] for key in keys if key not in DeviceOptions.model_fields})
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        where = ".".join(map(str, detail["loc"]))
+        wrong("tags import", f"--device: {where}: {explain(detail, found.device)}")
     taken = read_list(path, found, tag_name(name), keys)
     told = {"neuron": "EMQX Neuron's columns", "kepware": "Kepware's columns", "plain": "a plain list"}[taken.form]
     if taken.count:
-        text = f"# {taken.count} tags of {path.name} ({told}); the link {link} stands under `links`\n"
+        text = f"# {_count(taken.count, 'tag')} of {path.name} ({told}); the link {link} stands under `links`\n"
         _write(text + devices_block(taken, link), output)
     for left in taken.left:
         print(left, file=sys.stderr)
     devices = f" in {len(taken.devices)} devices" if len(taken.devices) > 1 else ""
-    print(f"{taken.count} tags were taken over{devices}; {_count(len(taken.left), 'remark')}.", file=sys.stderr)
+    print(f"{_taken(taken.count)} taken over{devices}; {_count(len(taken.left), 'remark')}.", file=sys.stderr)
     return 0 if taken.count else EXIT_FAILURE
 
 
@@ -54,6 +62,10 @@ def export_tags(names: Sequence[str], form: str, config: Path | None, output: Pa
     count = max(0, text.count("\n") - 1)
     print(f"{count} tags were written; {_count(len(left), 'remark')}.", file=sys.stderr)
     return 0 if count else EXIT_FAILURE
+
+
+def _taken(count: int) -> str:
+    return "1 tag was" if count == 1 else f"{count} tags were"
 
 
 def _count(number: int, what: str) -> str:

@@ -11,14 +11,15 @@ from urllib.parse import unquote, urlsplit
 
 from edgeflow.cli.extra import extra_settings, named_link, told_as_options, wrong
 from edgeflow.cli.findings import Printer, run, run_lines
-from edgeflow.cli.source import AgentLinks, DriverHome, read_source
+from edgeflow.cli.source import DEFAULT_CONFIG, AgentLinks, DriverHome, all_links, read_source
 from edgeflow.devices.part import part
 from edgeflow.devices.plan import LinkPlan
 from edgeflow.devices.tool import browse, look_with, opened
-from edgeflow.driver import Finding, Home
+from edgeflow.driver import Finding, Home, names
 from edgeflow.units import quantity
 
 VERB = "browse"
+_ADDRESSES = "opc.tcp://host:4840 or mqtt://host:1883 (for Modbus there is `edgeflow modbus scan`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,11 @@ def look(where: str, words: Sequence[str], given: Given) -> int:
     printer = Printer(as_json=given.as_json, points=given.write)
     if "://" in where:
         link = _of_url(where, extra)
+    elif _is_driver(where, given.config):
+        link = named_link(VERB, where, extra_settings(VERB, where, extra))
     else:
+        if given.config is None and not DEFAULT_CONFIG.exists():
+            wrong(VERB, f"{where!r} is no address: write {_ADDRESSES}; a link of a configuration needs --config FILE")
         source = read_source(given.config)
         link = part(source, links=[where]).links[where]
         if extra:
@@ -69,6 +74,13 @@ async def _looked(link: LinkPlan, home: Home, path: str, depth: int, timeout_s: 
             yield finding
 
 
+def _is_driver(word: str, config: Path | None) -> bool:
+    """Whether it is a driver (as `gpio`, which needs no address) and not a link of that name."""
+    if word not in names():
+        return False
+    return not (config or DEFAULT_CONFIG.exists()) or word not in all_links(read_source(config))
+
+
 def _of_url(url: str, extra: Sequence[str]) -> LinkPlan:
     """A link from an address as people write it."""
     parts = urlsplit(url)
@@ -84,5 +96,5 @@ def _of_url(url: str, extra: Sequence[str]) -> LinkPlan:
         own |= {"user": unquote(parts.username)} if parts.username else {}
         own |= {"tls": {}} if parts.scheme == "mqtts" else {}
     else:
-        wrong(VERB, f"{url!r} is no address to look at; write opc.tcp://host:4840 or mqtt://host:1883")
+        wrong(VERB, f"{url!r} is no address to look at: write {_ADDRESSES}")
     return named_link(VERB, name, own | extra_settings(VERB, name, extra))

@@ -49,8 +49,13 @@ def fields_of(model: type[BaseModel]) -> list[Field]:
 
 
 def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema with what its references stand for in their place, those of its branches too."""
     name = schema.get("$ref", "").rpartition("/")[2]
-    return {**definitions[name], **schema} if name in definitions else schema
+    found = {**definitions[name], **schema} if name in definitions else dict(schema)
+    for way in ("anyOf", "oneOf", "allOf"):
+        if way in found:
+            found[way] = [_resolved(each, definitions) for each in found[way]]
+    return found
 
 
 def _branches(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeflow.cli.extra import driver_of, wrong
+from edgeflow.cli.extra import driver_of, pairs, wrong
 from edgeflow.devices.paste import one_line, tags_block
 from edgeflow.devices.taglist import read_list
 from edgeflow.devices.template import FOLDER
@@ -63,7 +64,7 @@ _TAIL = """
 """
 
 
-def new_template(name: str, driver: str, given: Path | None, folder: Path) -> None:
+def new_template(name: str, driver: str, given: Path | None, settings: Sequence[str], folder: Path) -> None:
     """Writes the file below the folder's `templates` and says what to do with it."""
     if not _NAME.fullmatch(name):
         wrong("template new", f"{name!r} is not like maker/model; write lower-case letters, digits, `-` and `_`")
@@ -71,11 +72,12 @@ def new_template(name: str, driver: str, given: Path | None, folder: Path) -> No
     path = folder / FOLDER / f"{name}.yaml"
     if path.exists():
         raise EdgeFlowError(f"{path} is there already; name another one, or take it away first")
-    device: dict[str, object] = {"every": "1 s"}
+    keys = pairs("template new", "--device", settings)
+    device: dict[str, object] = {"every": "1 s"} | keys
     tags = dict(_EXAMPLES.get(driver, {}))
     source = "Maker, document, edition, pages"
     if given is not None:
-        taken = read_list(given, found, "device", {})
+        taken = read_list(given, found, "device", keys)
         for left in taken.left:
             print(left, file=sys.stderr)
         if not taken.count:

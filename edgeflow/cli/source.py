@@ -25,10 +25,15 @@ def read_source(path: Path | None) -> Document:
     return overridden(load(path or DEFAULT_CONFIG), os.environ)
 
 
+def all_links(source: Document) -> dict[str, Any]:
+    """What is written of each link, by its name."""
+    links = source.data.get("links") if isinstance(source.data, dict) else None
+    return links if isinstance(links, dict) else {}
+
+
 def links_of(source: Document, driver: str) -> list[str]:
     """The names of the links of a driver."""
-    links = source.data.get("links") if isinstance(source.data, dict) else None
-    entries = links.items() if isinstance(links, dict) else ()
+    entries = all_links(source).items()
     return [name for name, link in entries if isinstance(link, dict) and link.get("driver") == driver]
 
 

@@ -70,6 +70,19 @@ def plain_type(driver: str, text: str) -> str:
     return _PLAIN_TYPES.get(folded, folded)
 
 
+def by_digit(tag: Mapping[str, Any]) -> Keys:
+    """The tag of a list whose numbers begin with the table, whatever its column is called; raises NotTaken."""
+    column = next((key for key in ("address", *TABLES) if key in tag), None)
+    if column is None:
+        return dict(tag)
+    number = tag[column]
+    digits = 6 if isinstance(number, int) and number > 99_999 else 5
+    table = _BY_DIGIT.get(f"{number:0{digits}d}"[0]) if isinstance(number, int) and number > 0 else None
+    if table is None:
+        raise NotTaken(f"there is no address {number!r}; in this list they are like 40001, 30001, 10001 and 00001")
+    return {table if key == column else key: value for key, value in tag.items()}
+
+
 # --- Neuron -------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, create_model
 
 from edgeflow.devices.config import bounds
-from edgeflow.devices.physics import Check, Judgement, Live, Measured, adapter, causes, tiny
+from edgeflow.devices.physics import Check, Judgement, Live, Measured, adapter, causes, unlikely
 from edgeflow.devices.plan import DevicePlan, LinkPlan, TagPlan
 from edgeflow.devices.scale import value_of
 from edgeflow.devices.template import Library, Sheet
@@ -150,12 +150,18 @@ async def check_on(
     options = options or Options()
     sheet = library.find(device.driver.name, device.template) if device.template else None
     checks = checks_of(sheet, device.given) if sheet else ()
-    known = True
+    known, order = True, ""
     if sheet is not None and isinstance(session, Reads):
-        for probe in probes_of(sheet, device.given, device.driver):
+        probes = probes_of(sheet, device.given, device.driver)
+        for probe in probes:
             row, fits = await _probed(session, ask, device.driver, device.config, probe)
             known = known and fits
             yield row
+        if not known:
+            config, order = await _reordered(session, ask, device, probes)
+        if order:
+            device, known = replace(device, config=config), True
+            yield Note(f"With {order} at the device its probe fits. Write that; what follows is read so.")
         if not known and options.others:
             async for finding in _others(session, ask, device, library, sheet):
                 yield finding
@@ -175,7 +181,7 @@ async def check_on(
     if sheet is not None and not known:
         for contradiction in sheet.template.contradictions:
             yield Note(f"{contradiction.about} Here: {contradiction.here} ({contradiction.source})")
-    yield Note(_summary(device, rows, judgements, known=known))
+    yield Note(_summary(device, rows, judgements, known=known, order=order))
 
 
 def _title(judgement: Judgement) -> str:
@@ -280,12 +286,14 @@ def _tag_row(plans: Sequence[TagPlan], seen: _Seen, index: int) -> Row:
             cause = causes(seen.measured(index), lambda given: low <= given <= high and given != 0)
             result, says = "does not fit", f"it is not between {low:g} and {high:g}; {cause}"
     raw = seen.raw.get(index)
-    if result in ("read", FITS) and isinstance(raw, float) and (told := tiny(raw)):
+    if result in ("read", FITS) and isinstance(raw, float) and (told := unlikely(raw)):
         result, says = told
     return Row({"tag": _short(plan), "value": value, "unit": plan.tag.unit, "result": result, "says": says})
 
 
-def _summary(device: DevicePlan, rows: Sequence[Row], judgements: Sequence[Judgement], *, known: bool) -> str:
+def _summary(
+    device: DevicePlan, rows: Sequence[Row], judgements: Sequence[Judgement], *, known: bool, order: str
+) -> str:
     tags = [row for row in rows if "tag" in row.cells]
     unreadable = [str(row.cells["tag"]) for row in tags if row.cells["result"] == UNREADABLE]
     wrong = sum(row.cells["result"] == WRONG[0] for row in rows)
@@ -293,14 +301,16 @@ def _summary(device: DevicePlan, rows: Sequence[Row], judgements: Sequence[Judge
     look = sum(row.cells["result"] == "look" for row in rows)
     parts = [f"{len(tags) - len(unreadable)} of {len(tags)} tags were read"]
     parts += [f"not readable: {', '.join(unreadable)}"] if unreadable else []
-    parts += [f"{wrong} do not fit"] if wrong else []
-    parts += [f"{look} are worth a look"] if look else []
+    parts += [f"{wrong} {'does' if wrong == 1 else 'do'} not fit"] if wrong else []
+    parts += [f"{look} {'is' if look == 1 else 'are'} worth a look"] if look else []
     parts += [f"{unjudged} checks say nothing without load"] if unjudged else []
     text = f"{device.name}: {'; '.join(parts)}."
     if not known:
         text += f" It is likely not a {device.template}: what identifies it does not fit."
+    elif sum("(`word_order`)" in str(row.cells["says"]) for row in tags) > 1:
+        text += " Several values point to the word order: set `word_order` at the device."
     elif device.template and not wrong and not unreadable:
-        text += f" It fits {device.template}."
+        text += f" It fits {device.template}{f' with {order}' if order else ''}."
     return text
 
 
@@ -314,6 +324,21 @@ async def _probed(session: Any, ask: Ask, driver: AnyDriver, config: Any, probe:
     result = FITS if fits else UNREADABLE if reason else WRONG[0]
     cells = {"probe": _place(driver, probe), "value": value, "expected": probe.wanted, "result": result, "says": says}
     return Row(cells), fits
+
+
+async def _reordered(session: Any, ask: Ask, device: DevicePlan, probes: Sequence[Any]) -> tuple[Any, str]:
+    """The device's settings with the order of words and bytes in which its probes fit, and that order as it is written.
+
+    The order "" means that none fits.
+    """
+    for names in (("word_order",), ("byte_order",), ("word_order", "byte_order")):
+        if not device.driver.device.model_fields.keys() >= set(names):
+            continue
+        changed = {name: "big" if getattr(device.config, name) == "little" else "little" for name in names}
+        config = device.config.model_copy(update=changed)
+        if all([(await _probed(session, ask, device.driver, config, probe))[1] for probe in probes]):
+            return config, f"`{', '.join(f'{name}: {value}' for name, value in changed.items())}`"
+    return device.config, ""
 
 
 async def _value(session: Any, ask: Ask, driver: AnyDriver, config: Any, probe: Any) -> tuple[Scalar, str]:

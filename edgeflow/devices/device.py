@@ -113,13 +113,16 @@ class Device:
         if self._patience is None:
             self._patience = Patience(self._timeout_s)
         patience = self._patience
-        await patience.turn()
-        try:
-            asked = request if plan else patience.timed(request)
-            return await connection.ask(who, asked, patience.allowed_s, write=write)
-        except Silent:
-            patience.silent()
-            raise
+        while True:
+            await patience.turn()
+            try:
+                asked = request if plan else patience.timed(request)
+                return await connection.ask(who, asked, patience.allowed_s, write=write)
+            except Silent:
+                if not write and patience.forgives():
+                    continue
+                patience.silent()
+                raise
 
     async def serve(self, connection: Connection) -> None:
         """Programs the device, then polls or watches it until the session is lost."""

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from edgeflow.clock import Clock
-from edgeflow.devices.connection import Connection
+from edgeflow.devices.connection import GRACE_S, Connection
 from edgeflow.devices.device import GOLDEN, Device
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.link import TICK_S, Link, LinkStatus
@@ -112,7 +112,10 @@ class Devices:
         """One look at all links twice a second, instead of a timer for every request."""
         loop = asyncio.get_running_loop()
         while True:
+            due_s = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
+            if loop.time() - due_s > GRACE_S / 2:  # we were held up ourselves: what came meanwhile is taken first
+                await asyncio.sleep(GRACE_S / 10)
             for link in self._links.values():
                 link.check(loop.time())
             self._forget_raw(loop.time())

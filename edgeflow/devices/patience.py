@@ -23,9 +23,11 @@ class Patience:
     """The patience with one of several devices behind a link.
 
     Who asks a silent device keeps all others on the link waiting. So a request may take five times the
-    slowest answer seen lately, not the whole time-out. A device that does not answer is given three times
-    what it usually took and at most a twentieth of the link's time, and is asked at least every 8 s. Every
-    fiftieth time it has the whole time-out, in case it has become slow.
+    slowest answer seen lately, not the whole time-out. One lost answer is no silence: a device that has
+    answered before is asked once more, as long as that takes no more than a twentieth of the link's time. A
+    device that does not answer is given three times what it usually took and at most a twentieth of the
+    link's time, and is asked at least every 8 s. Every fiftieth time it has the whole time-out, in case it
+    has become slow.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -35,6 +37,7 @@ class Patience:
         self._usual_s = 0.0
         self._failures = 0
         self._until_s: float | None = None  # while it is silent: nobody asks before
+        self._forgives_s = 0.0  # loop time from which on a lost answer is forgiven
         self._backoff = Backoff()
 
     @property
@@ -63,6 +66,14 @@ class Patience:
             return answer
 
         return ask
+
+    def forgives(self) -> bool:
+        """Whether it is asked once more at once: it has answered the last time, and seldom fails to."""
+        now_s = self._time()
+        if self._slowest_s is None or self._failures or now_s < self._forgives_s:
+            return False
+        self._forgives_s = now_s + self.allowed_s / _SHARE
+        return True
 
     def silent(self) -> None:
         """It has not answered in time."""

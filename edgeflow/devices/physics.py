@@ -325,20 +325,22 @@ def causes(measured: Measured, fits: Callable[[float], bool], *, root_3: bool = 
     return "the address, the type or the word order is likely another one"
 
 
-def tiny(raw: float) -> tuple[Verdict, str] | None:
-    """What to say of a float that is smaller than anything that is measured, but not zero.
+def unlikely(raw: float) -> tuple[Verdict, str] | None:
+    """What to say of a float that is smaller or larger than anything that is measured, but not zero.
 
-    Nothing is measured below 1e-30: that is a float32 with its words the other way round, whose exponent is then
-    near 0. Up to 1e-6 it may be noise, so it counts only where the other order makes a usual number of it.
+    Nothing is measured below 1e-30 or above 1e30: that is a float32 with its words the other way round, whose
+    exponent is then near an end. Up to 1e-6 it may be noise, from 1e10 on a count, so it counts only where the
+    other order makes a usual number of it.
     """
-    if not 0 < abs(raw) < 1e-6:
+    if not (0 < abs(raw) < 1e-6 or 1e10 < abs(raw) < math.inf):
         return None
     other = next((number for number in _swapped(raw) if 1e-3 <= abs(number) <= 1e9), None)
-    certain = abs(raw) < 1e-30
+    certain = not 1e-30 <= abs(raw) <= 1e30
     if other is None and not certain:
         return None
     would = f"; with the registers in the other order it is {other:.6g}" if other is not None else ""
-    text = f"so small a number ({raw:.3g} in the registers) is hardly measured{would}: look at the word order"
+    size = "small" if abs(raw) < 1 else "large"
+    text = f"so {size} a number ({raw:.3g} in the registers) is hardly measured{would}: look at the word order"
     return ("does not fit" if certain else "look"), f"{text} (`word_order`)"
 
 

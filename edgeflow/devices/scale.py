@@ -134,12 +134,22 @@ def value_of(plan: TagPlan, raw: Scalar) -> tuple[Scalar, str]:
     if isinstance(raw, float) and not math.isfinite(raw):
         return None, "the device gave not a number (NaN or infinity)"
     one = _one(plan)
-    value: Any = one(raw) if one else raw
-    if isinstance(value, float) and not math.isfinite(value):
-        return None, f"{raw!r:.40} is too large for a scale of {plan.scale:g}"
+    try:
+        value: Any = one(raw) if one else raw
+        too_large = isinstance(value, int | float) and not math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        too_large = True
+    if too_large:
+        return None, f"{_shown(raw)} is too large for a scale of {plan.scale:g}"
     if plan.low is not None and plan.high is not None and not plan.low <= value <= plan.high:
         return None, f"{value:g} is outside {plan.low:g} to {plan.high:g}"
     return value, ""
+
+
+def _shown(raw: Scalar) -> str:
+    if isinstance(raw, int) and raw.bit_length() > 1024:  # Python does not even write it
+        return f"a number of {raw.bit_length()} bits"
+    return f"{raw!r:.40}"
 
 
 def raw_of(plan: TagPlan, value: Scalar) -> Scalar:

@@ -35,8 +35,14 @@ _WORDS = {
     "input register": "input", "discrete input": "discrete", "data type": "type", "datatype": "type", "units": "unit",
     "factor": "scale", "multiplier": "scale", "description": "about", "comment": "about", "remark": "about",
     "access": "writable", "rw": "writable", "r/w": "writable", "interval": "every",
+    "register address": "address", "modbus address": "address", "adresse": "address", "registeradresse": "address",
+    "bezeichnung": "name", "variable": "name", "messwert": "name", "halteregister": "register",
+    "eingangsregister": "input", "typ": "type", "datentyp": "type", "format": "type", "einheit": "unit",
+    "faktor": "scale", "skalierung": "scale", "beschreibung": "about", "bemerkung": "about", "kommentar": "about",
+    "zugriff": "writable",
 }  # fmt: skip
 """What people call the columns of a plain list, and what we call them."""
+_BESIDE = frozenset(("name", "device", "address"))
 _MOST_LINES = 100_000
 
 
@@ -81,13 +87,18 @@ def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapp
     """
     columns, rows = _table(path)
     form = _form(columns)
-    if form is None and "name" not in {_plain_word(column) for column in columns}:
-        wanted = "`name` with `register`, `type`, `unit`, `scale`; or the columns of Neuron or Kepware"
-        problem = f"the first line must name the columns ({wanted}), not {', '.join(columns)[:80]}"
-        raise ConfigError([Problem(str(path), 1, 0, "", problem)])
     taken = Taken(form or "plain")
     each = {"neuron": _neuron, "kepware": _kepware, "plain": _plain}[taken.form]
     model: type[BaseModel] = create_model(f"{driver.name} tag", __base__=(driver.point, TagOptions))
+    digits = driver.name == "modbus" and keys.get("first_address") in (40_000, 40_001, 400_001)
+    if form is None:
+        rows = _known(path, columns, rows, model, taken)
+        if driver.name == "modbus" and not digits and any(row.get("address") for _, row in rows):
+            problem = (
+                "name the column of addresses by its table: `register` (holding), `input`, `coil` or `discrete`; where "
+                "the first digit of its numbers is the table, as in 40001, say `--device first_address=40001`"
+            )
+            raise ConfigError([Problem(str(path), 1, 1, "", problem)])
     for line, row in rows:
         name = row.get("name") or row.get("tag name") or ""
         if not name:
@@ -96,6 +107,8 @@ def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapp
         try:
             say = partial(_leave, taken, line, name)
             where, own_keys, tag = each(row, driver.name, say)
+            if digits and form is None:
+                tag = address.by_digit(tag)
             _unit(tag, say)
             _checked(model, tag)
         except NotTaken as error:
@@ -193,14 +206,32 @@ def _kepware(row: Row, driver: str, say: Say) -> Each:
     return "", keys, tag
 
 
+def _known(
+    path: Path, columns: Sequence[str], rows: list[tuple[int, dict[str, str]]], model: type[BaseModel], taken: Taken
+) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a plain list by our words, without the columns that mean nothing here, which are told.
+
+    Raises ConfigError where no column is the name.
+    """
+    words = {column: _plain_word(column) for column in columns}
+    if "name" not in words.values():
+        wanted = "`name` with `register`, `type`, `unit`, `scale`; or the columns of Neuron or Kepware"
+        problem = f"the first line must name the columns ({wanted}), not {', '.join(columns)[:80]}"
+        raise ConfigError([Problem(str(path), 1, 1, "", problem)])
+    known = {field.alias or name for name, field in model.model_fields.items()} | _BESIDE
+    for column, word in words.items():
+        if column and word not in known and any(row.get(column) for _, row in rows):
+            taken.left.append(Left(1, f"column {column!r}", "it is not known, and left out"))
+    return [(line, {words[column]: row[column] for column in row if words[column] in known}) for line, row in rows]
+
+
 def _plain(row: Row, driver: str, _say: Say) -> Each:
     tag: dict[str, Any] = {}
-    for column, cell in row.items():
-        word = _plain_word(column)
-        if not cell or not word or word in ("name", "device"):
+    for word, cell in row.items():
+        if not cell or word in ("name", "device"):
             continue
         if word == "scale":
-            tag[word] = _factor(cell)
+            _number(tag, word, str(_factor(cell)), {1.0})
         elif word == "writable":
             _may(tag, reads=True, writes=bool(re.search(r"w|yes|true|1", cell.lower())))
         elif word == "type":

@@ -132,7 +132,7 @@ async def _below(
             level.append(found)
     for found in level:
         yield found, trail
-        if found.has_children and found.path not in seen:
+        if found.has_children and not found.aside and found.path not in seen:
             seen.add(found.path)
             async with aclosing(_below(look, found.path, depth - 1, (*trail, found.title), seen)) as below:
                 async for each in below:

@@ -57,7 +57,11 @@ class Will:
 
 
 class WrongVersion(LinkDown):
-    """The broker does not speak this version of MQTT, or hung up instead of an answer."""
+    """The broker does not speak this version of MQTT, or hung up instead of an answer, which may mean the same."""
+
+
+class RefusedVersion(WrongVersion):
+    """The broker says that it does not speak this version of MQTT."""
 
 
 async def connect(
@@ -87,6 +91,7 @@ async def connect(
         except WrongVersion as error:
             wrong = error
         else:
+            connection.certain = isinstance(wrong, RefusedVersion)
             return connection
     assert wrong is not None
     raise LinkDown(str(wrong))
@@ -106,6 +111,7 @@ class Connection:
         in_flight: int,
     ) -> None:
         self.version = version
+        self.certain = False  # whether the broker has refused the other version
         self.lost = ""
         self.session_present = False
         self._where = f"{broker.host}:{broker.port}"
@@ -199,7 +205,7 @@ class Connection:
         if code is None:
             return WrongVersion(self._complaints.behind(reason.hung_up(self._broker)))
         if code.getName() == "Unsupported protocol version":
-            return WrongVersion(f"it does not speak MQTT {self.version}; write `version: auto`")
+            return RefusedVersion(f"it does not speak MQTT {self.version}; write `version: auto`")
         return LinkDown(reason.refusal(code))
 
     async def close(self) -> None:

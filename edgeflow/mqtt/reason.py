@@ -68,4 +68,6 @@ def why(error: Exception, broker: Broker) -> str:
         return f"the name {broker.host!r} is not known here"
     if isinstance(error, TimeoutError):
         return NO_ANSWER
-    return f"cannot connect: {error}"
+    if isinstance(error, ConnectionRefusedError):
+        return "cannot connect: the connection is refused; is the broker started, and is this its port?"
+    return f"cannot connect: {(isinstance(error, OSError) and error.strerror) or error}"

@@ -62,6 +62,11 @@ def decide(plan: OutputPlan, requests: Iterable[Request], now_ns: int) -> Decisi
     return Decision(plan.name, levels, winners)
 
 
+def alike(one: Pattern, other: Pattern) -> bool:
+    """Whether two patterns ask for the very same; True and 1 are equal, but no number can be true."""
+    return one == other and [*map(type, one.values())] == [*map(type, other.values())]
+
+
 def _all(plan: OutputPlan, pattern: Pattern, owner: str) -> Decision:
     return Decision(
         plan.name,

@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 
 from edgeflow.model import Scalar
 
+_WRITTEN_OUT = 1e300
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -49,8 +51,10 @@ class Policy:
         for value in values:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 continue
-            if (permit.low is not None and value < permit.low) or (permit.high is not None and value > permit.high):
-                return f"{value:g} is outside {permit.low:g} to {permit.high:g}, the output policy's range of {output}"
+            low, high = permit.low, permit.high
+            if low is not None and high is not None and not low <= value <= high:  # NaN is nowhere within
+                found = f"{value:g}" if -_WRITTEN_OUT < value < _WRITTEN_OUT else "that number"
+                return f"{found} is outside {low:g} to {high:g}, the output policy's range of {output}"
         return ""
 
     def every_ns(self, output: str, flow: str) -> int:

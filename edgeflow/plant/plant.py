@@ -163,6 +163,8 @@ def _port(name: str, wanted: int, settings: Settings) -> int:
     port = free_port(wanted)
     if wanted and port != wanted:
         if not settings.other_ports:
-            raise EdgeFlowError(f"port {wanted} for {name} is taken; end what listens there or choose another")
+            raise EdgeFlowError(
+                f"port {wanted} for {name} is taken; end what listens there, or let it take free ports (--other-ports)"
+            )
         log.warning("port is taken, took another", device=name, wanted=wanted, port=port)
     return port

@@ -76,7 +76,8 @@ class MqttService:
     async def _connect(self) -> Connection:
         settings, deadline = self._settings, self._soon(2 * self._timeout_s)
         connection = await connect(settings, self._client_id, deadline, in_flight=settings.in_flight, first=self._first)
-        self._first = connection.version
+        if connection.certain:
+            self._first = connection.version
         return connection
 
     def _soon(self, seconds: float) -> float:

@@ -118,7 +118,9 @@ def admin_token(state: Path) -> str:
                 path.chmod(0o600)
             token = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be used as the token file: {error}")]) from None
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        message = f"cannot be used as the token file ({reason}); name a state folder that this user may write (--state)"
+        raise ConfigError([Problem(str(path), 0, 0, "", message)]) from None
     if len(token) < 16:
         message = "holds no token of at least 16 characters; remove the file and a new one is made"
         raise ConfigError([Problem(str(path), 0, 0, "", message)])

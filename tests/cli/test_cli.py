@@ -202,6 +202,15 @@ def test_without_an_agent_it_says_what_to_look_at(tmp_path: Path) -> None:
         assert done.stderr.endswith("is it running, and is this its address?\n")
 
 
+def test_what_has_no_address_of_its_own_is_browsed_by_the_name_of_its_driver() -> None:
+    done = edgeflow("browse", "modbus", "--host", "127.0.0.1", "--port", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("127.0.0.1:1 cannot be reached")
+    done = edgeflow("browse", "10.0.0.7")
+    assert done.returncode == 2
+    assert "'10.0.0.7' is no address: write opc.tcp://host:4840" in done.stderr
+
+
 def test_without_a_token_it_says_where_it_is_sought(tmp_path: Path) -> None:
     done = edgeflow("write", "d/x", "3", "--state", tmp_path)
     assert done.returncode == 1
@@ -241,7 +250,7 @@ devices:
   d:
     link: plc
     unit: 1
-    tags: {{x: {{register: 0}}, y: {{register: 1, writable: true}}}}
+    tags: {{x: {{register: 0}}, y: {{register: 1, writable: true}}, part/z: {{register: 2}}}}
 """
 
 
@@ -291,6 +300,15 @@ def test_a_tag_of_a_dead_device_is_read_as_bad_with_the_reason(agent: Agent) -> 
     assert done.stdout.startswith("d/x = no value  (bad: ")
     whole = json.loads(edgeflow("read", "d/x", "--json", "--agent", agent.url).stdout)
     assert (whole["name"], whole["quality"], whole["value"]) == ("d/x", "bad", None)
+
+
+def test_a_tag_may_have_a_slash_in_its_name(agent: Agent) -> None:
+    assert edgeflow("read", "d/part/z", "--agent", agent.url).stdout.startswith("d/part/z = no value  (bad: ")
+
+
+def test_the_agent_of_this_machine_is_asked_where_its_settings_say_that_it_is(agent: Agent) -> None:
+    port = agent.url.rpartition(":")[2]
+    assert edgeflow("read", "d/x", EDGEFLOW__HTTP__PORT=port).stdout.startswith("d/x = no value  (bad: ")
 
 
 def test_a_tag_that_does_not_exist_is_told_with_those_near_it(agent: Agent) -> None:

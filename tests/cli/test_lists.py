@@ -242,3 +242,47 @@ def test_a_table_without_known_columns_is_refused(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (78, "")
     assert "must name the columns" in done.stderr
     assert here("tags", "import", tmp_path / "none.csv").returncode == 78
+
+
+GERMAN = """\
+Bezeichnung;Adresse;Typ;Einheit;Skalierung;Bemerkung;Seite
+Spannung L1;30001;Float32;V;1,0;Außenleiter 1;12
+Wirkleistung gesamt;30053;Float32;kW;0,001;;12
+Schalter;40012;WORD;;;;13
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252"])
+def test_a_makers_list_from_a_spreadsheet_is_taken_with_its_tables_by_the_first_digit(
+    tmp_path: Path, encoding: str
+) -> None:
+    options = ("--device", "unit=17", "--device", "first_address=40001")
+    devices, done = taken(tmp_path, GERMAN.replace("\n", "\r\n"), *options, encoding=encoding)
+    assert devices["device"]["tags"] == {
+        "spannung-l1": {"input": 30001, "type": "float32", "unit": "V", "about": "Außenleiter 1"},
+        "wirkleistung-gesamt": {"input": 30053, "type": "float32", "unit": "kW", "scale": 0.001},
+        "schalter": {"register": 40012, "type": "uint16"},
+    }
+    assert done.stderr == "line 1: column 'seite': it is not known, and left out\n3 tags were taken over; 1 remark.\n"
+    assert here("validate", configuration(tmp_path, done)).returncode == 0
+
+
+def test_a_number_of_another_table_is_never_taken_for_a_holding_register(tmp_path: Path) -> None:
+    devices, _ = taken(tmp_path, "name,register\na,30001\nb,40001\nc,50001\n", "--device", "first_address=40001")
+    assert devices["device"]["tags"] == {"a": {"input": 30001}, "b": {"register": 40001}}
+
+
+def test_addresses_without_a_table_are_asked_for_once(tmp_path: Path) -> None:
+    _, done = taken(tmp_path, GERMAN)
+    assert done.returncode == 78
+    assert "list.csv:1:1 name the column of addresses by its table" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("unit=seven", "unit: 'seven' is not a whole number"), ("unit=400", "unit: 400 is too large")]
+)
+def test_a_key_of_the_device_is_checked_before_anything_is_written(tmp_path: Path, given: str, told: str) -> None:
+    _, done = taken(tmp_path, "name,register\na,1\n", "--device", given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr

@@ -116,3 +116,11 @@ def test_a_number_that_the_scale_makes_infinite_is_bad() -> None:
     assert values == [None, 7.0]
     assert faults is not None
     assert faults[0][0] == BAD
+
+
+@pytest.mark.parametrize("plan", [tag(), tag(scale=0.1), tag(scale=3.5), tag(low=0.0, high=1.0), tag(kind="integer")])
+def test_a_whole_number_beyond_every_float_is_bad_and_breaks_nothing(plan: TagPlan) -> None:
+    values, faults = compile_column([plan, tag()])(Column([10**5000, 7.0]))
+    assert values == [None, 7.0]
+    assert faults is not None
+    assert "too large" in faults[0][1]

@@ -82,6 +82,25 @@ async def _built(rig: Any, text: str) -> None:
 
 
 @in_virtual_time
+async def test_one_lost_answer_is_asked_for_again_and_nobody_notices(rig: Any) -> None:
+    wire = Wire({1: 5})
+    wire.delay_s = 0.01
+    plant = rig(LINE, [wire.driver()])
+    async with plant.run():
+        await asyncio.sleep(10)
+        for _ in range(3):
+            before = len(wire.requests("read", 7))
+            wire.slow[7] = 5.0
+            while len(wire.requests("read", 7)) == before:
+                await asyncio.sleep(0.001)
+            wire.slow[7] = 0.01
+            await asyncio.sleep(30)
+        assert plant.device("d7").state == "good"
+        assert {s.quality for at, s in plant.samples("d7/a") if at > 10} == {GOOD}
+        assert max(gaps(plant, "d7")) < 2
+
+
+@in_virtual_time
 async def test_a_silent_unit_takes_at_most_a_twentieth_of_the_line(rig: Any) -> None:
     wire = Wire({1: 5})
     wire.delay_s = 0.01

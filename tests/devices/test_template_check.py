@@ -85,6 +85,24 @@ async def test_a_device_of_another_kind_is_told_with_the_kind_that_it_is() -> No
     assert "It is likely not a carlo-gavazzi/em340" in notes(found)[-1]
 
 
+async def test_a_device_with_its_words_the_other_way_round_is_known_and_judged_with_them_turned() -> None:
+    device = sdm120()
+    turned = {address: device.tables["input"][address ^ 1] for address in device.tables["input"]}
+    found = await findings(Registers({"input": turned}), template="eastron/sdm120")
+    assert {row["result"] for row in rows(found, "probe").values()} == {"does not fit"}
+    assert "With `word_order: little` at the device its probe fits. Write that; what follows is read so." in notes(found)
+    assert rows(found, "tag")["power"]["value"] == 1.84
+    assert notes(found)[-1] == "m: 11 of 11 tags were read. It fits eastron/sdm120 with `word_order: little`."
+    found = await findings(Registers({"input": turned}), template="eastron/sdm120", word_order="little")
+    assert notes(found) == ["m: 11 of 11 tags were read. It fits eastron/sdm120."]
+
+
+async def test_values_that_point_to_the_word_order_together_are_summed_up_without_a_template() -> None:
+    tags = {name: {"input": at, "type": "float32", "word_order": "little"} for name, at in (("u", 0), ("f", 70))}
+    found = await findings(sdm120(12.4), tags=tags)
+    assert notes(found)[-1].endswith("Several values point to the word order: set `word_order` at the device.")
+
+
 async def test_a_device_that_refuses_all_that_a_template_asks_is_told_what_it_may_be() -> None:
     found = await findings(sdm120(), template="sunspec/meter")
     assert {row["result"] for row in rows(found, "tag").values()} == {"not readable"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from edgeflow.devices.physics import Judgement, Live, Measured, adapter, tiny
+from edgeflow.devices.physics import Judgement, Live, Measured, adapter, unlikely
 
 
 def live(**values: Any) -> Live:
@@ -176,10 +176,20 @@ def test_what_a_device_does_not_have_is_not_judged(check: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(
     ("raw", "verdict"),
-    [(swapped(12000.0), "does not fit"), (swapped(54321.5), "look"), (3e-7, None), (0.0, None), (0.5, None)],
+    [
+        (swapped(12000.0), "does not fit"),
+        (swapped(54321.5), "look"),
+        (swapped(12.4), "look"),
+        (swapped(232.1), "look"),
+        (1e35, "does not fit"),
+        (3e-7, None),
+        (0.0, None),
+        (0.5, None),
+        (4e9, None),
+    ],
 )
-def test_a_number_too_small_to_be_measured_is_likely_swapped(raw: float, verdict: str | None) -> None:
-    told = tiny(raw)
+def test_a_number_too_small_or_large_to_be_measured_is_likely_swapped(raw: float, verdict: str | None) -> None:
+    told = unlikely(raw)
     assert (told and told[0]) == verdict
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pytest
@@ -39,7 +40,7 @@ def test_a_number_within_the_range_is_written(value: float) -> None:
     assert made.refused == {}
 
 
-@pytest.mark.parametrize("value", [19.9, 241, -1e9])
+@pytest.mark.parametrize("value", [19.9, 241, -1e9, math.nan, math.inf, 10**400])
 def test_a_number_outside_the_range_is_not_written_and_says_why(value: float) -> None:
     made = requests(Permit("oven/*", ("oven-*",), 20, 240))
     made.put(wish("oven/setpoint", {"value": 100}))
@@ -108,3 +109,11 @@ def test_without_a_policy_everything_goes_at_once() -> None:
     for i, value in enumerate((1e9, -1e9)):
         made.put(wish("oven/setpoint", {"value": value}, "anyone/set"))
         assert shown(made, i)["oven/setpoint"] == {"value": value}
+
+
+def test_true_and_one_are_not_the_same_wish() -> None:
+    made = Requests(PLANS, Policy())
+    made.put(wish("oven/setpoint", {"value": True}))
+    made.decisions(0)
+    made.put(wish("oven/setpoint", {"value": 1}))
+    assert [type(level) for level in shown(made, 1)["oven/setpoint"].values()] == [int]

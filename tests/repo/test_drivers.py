@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,15 @@ import pytest
 
 from edgeflow import driver
 from edgeflow.cli import reference
+from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.template import Library
-from edgeflow.document import load
-from tests.repo.tree import ROOT
+from edgeflow.document import Document, load, parse
+from tests.repo.tree import ROOT, modules
 
 DRIVERS = [name for name in driver.names() if (ROOT / f"drivers/edgeflow_{name}").is_dir()]
+_DIFFERS = re.compile(r"\.\.\.|\d+")
+_STATUS = re.compile(r"(?:Bad|Uncertain)[A-Z]\w+")
+"""What OPC UA itself calls it."""
 RULES: dict[str, str] = load(ROOT / "docs/drivers.yaml").data
 
 
@@ -70,6 +77,49 @@ def _tests(path: Path) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, functions) and node.name.startswith("test_")
     }
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_example_of_a_readme_can_be_written_like_that(name: str) -> None:
+    """What it leaves out of a configuration is filled in."""
+    readme = (ROOT / f"drivers/edgeflow_{name}/README.md").read_text("utf-8")
+    for block in re.finditer(r"^```yaml\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE):
+        document = parse(block[1], f"line {readme.count(chr(10), 0, block.start()) + 1} of the README of {name}")
+        read_links_and_devices(_completed(document, name))
+
+
+def _completed(example: Document, name: str) -> Document:
+    """Links and devices, where the example has only some of it."""
+    link = {"modbus": {"host": "10.0.0.5"}, "opcua": {"url": "opc.tcp://10.0.0.7"}, "mqtt": {"host": "10.0.0.2"}}
+    devices = example.data.get("devices", {})
+    if "tags" in example.data:
+        devices = {"example": {"link": "example", "tags": example.data["tags"]}}
+    links = {device["link"]: {"driver": name, **link.get(name, {})} for device in devices.values()}
+    return Document(example.file, {"links": links | example.data.get("links", {}), "devices": devices}, example.marks)
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_what_a_readme_quotes_as_a_message_is_one(name: str) -> None:
+    """In the table "When it does not work"; `...` and numbers stand for what differs from case to case."""
+    readme = (ROOT / f"drivers/edgeflow_{name}/README.md").read_text("utf-8")
+    section = readme.partition("## When it does not work\n")[2].partition("\n## ")[0]
+    said = "\n".join(_said(name))
+    unknown = [
+        quote
+        for row in re.findall(r"^\| ([^|]*`[^|]*) \|", section, re.MULTILINE)
+        for quote in re.findall(r"`([^`]+)`", row)
+        if not _STATUS.fullmatch(quote) and not all(part.strip(" ,;:?") in said for part in _DIFFERS.split(quote))
+    ]
+    assert section
+    assert not unknown
+
+
+def _said(name: str) -> list[str]:
+    """What the driver and what stands around it can say: pieces of text, and the words of the system."""
+    own = (f"drivers/edgeflow_{name}/", "edgeflow/")
+    trees = [tree for file, tree in modules().items() if file.startswith(own)]
+    texts = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [text for text in texts if isinstance(text, str)] + [os.strerror(number) for number in errno.errorcode]
 
 
 @pytest.mark.parametrize("name", DRIVERS)

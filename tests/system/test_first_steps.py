@@ -1,6 +1,6 @@
 """What the READMEs of the drivers tell a new user to type is typed here, as it is written, in the simulated plant.
 
-Of the section "First connection" every `sh` block is run by one bash, command after command, in an empty folder. Only the
+Of the section "First connection" (and its like in the page on commissioning) every `sh` block is run by one bash, command after command, in an empty folder. Only the
 ports are others: those that the plant of the test has. Every command must end well. One that ends in `&` goes on beside
 the others, and the command after it is tried again for a while, as a person would. A `text` block right behind shows
 what was printed: `...` in a line stands for anything, a line of `...` alone for any lines; how wide columns are does not count.
@@ -24,11 +24,14 @@ import pytest
 
 from tests.system.line import COMMAND, free_ports, until
 
-DRIVERS = Path(__file__).parents[2] / "drivers"
-NAMES = ("modbus", "opcua", "mqtt")
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    "drivers/edgeflow_modbus/README.md", "drivers/edgeflow_opcua/README.md", "drivers/edgeflow_mqtt/README.md",
+    "docs/commissioning.md",
+)  # fmt: skip
 PORTS = {"press": "5020", "meter": "5021", "io1": "5022", "filler": "4840", "oven": "1883"}
 WITHIN_S = 180
-_SECTION = re.compile(r"^## First connection\n(.*?)^## ", re.DOTALL | re.MULTILINE)
+_SECTION = re.compile(r"^## (?:First connection|From a register list.*?)\n(.*?)^## ", re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _HERE = re.compile(r"<<\s*'?(\w+)'?")
 
@@ -129,11 +132,11 @@ def _told(log: Path) -> dict[str, str] | None:
     return json.loads(lines[0]) if lines else None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("page", PAGES)
 def test_the_first_connection_of_a_readme_works_as_it_is_written(
-    name: str, plant: dict[str, str], tmp_path: Path
+    page: str, plant: dict[str, str], tmp_path: Path
 ) -> None:
-    path = DRIVERS / f"edgeflow_{name}/README.md"
+    path = ROOT / page
     written = steps(path.read_text("utf-8"))
     assert written, f"{path} says nothing to type"
     port = re.compile(rf"\b({'|'.join(plant)})\b")

@@ -226,15 +226,6 @@ def test_the_form_of_a_point_speaks_of_registers():
 README = Path(edgeflow_modbus.__file__).with_name("README.md").read_text("utf-8")
 
 
-def test_the_example_of_the_readme_can_be_used():
-    document = parse(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1], "README.md")
-    link = {key: value for key, value in document.data["links"]["press1"].items() if key != "driver"}
-    assert DRIVER.link.model_validate(link).port == 502
-    for name, tag in document.data["devices"]["press1"]["tags"].items():
-        tag.pop("writable", None)  # a setting of every tag, whatever its driver
-        document.model(Point, ("devices", "press1", "tags", name))
-
-
 def test_the_sunspec_example_of_the_readme_can_be_used():
     tags = next(block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "sunspec" in block)
     head = "links: {pv: {driver: modbus, host: 10.0.0.5}}\ndevices:\n  pv:\n    link: pv\n"
@@ -247,9 +238,3 @@ def test_the_sunspec_example_of_the_readme_can_be_used():
         "pv/second": "number",
         "pv/line": "number",
     }
-
-
-def test_every_setting_is_in_the_tables_of_the_readme():
-    told = set(re.findall(r"`(\w+):?`", README))
-    for model in (DRIVER.link, DRIVER.device, DRIVER.point):
-        assert {field.alias or name for name, field in model.model_fields.items()} <= told

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -60,6 +60,7 @@ def seams(block, rules):
         behind = max(behind, end)
 
 
+@settings(deadline=None)
 @given(some_spans(), some_rules())
 def test_every_value_is_in_exactly_one_block_and_every_rule_is_kept(spans, rules):
     blocks = plan(spans, rules)
@@ -80,6 +81,7 @@ def test_every_value_is_in_exactly_one_block_and_every_rule_is_kept(spans, rules
             assert not touched or (block.start <= start and end <= block.end), "a group is read whole"
 
 
+@settings(deadline=None)
 @given(some_spans(tables=(Table.REGISTER,), largest=60), some_rules(largest=80), st.data())
 def test_no_other_plan_takes_less_time(spans, rules, data):
     """Any other way to cut the same values into allowed blocks, drawn at random, is not better; what overlaps is one."""
@@ -100,6 +102,7 @@ def test_no_other_plan_takes_less_time(spans, rules, data):
         assert best <= duration(plan(spans, other), rules.cost) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=9, unique=True), st.integers(5, 60), st.integers(1, 30))
 def test_the_plan_is_the_best_of_all_ways_to_cut(starts, limit, worth):
     """Against trying every way to cut nine registers: cost in whole units, a request is worth `worth` registers."""
@@ -188,6 +191,7 @@ def test_nothing_is_read_across_a_border(border, blocks):
     assert asked(plan(spans, rules(borders=frozenset({border})))) == blocks
 
 
+@settings(deadline=None)
 @given(some_spans(tables=(Table.REGISTER,), largest=100), some_rules(largest=120))
 def test_splitting_a_refused_block_keeps_every_value_tears_no_group_and_ends(spans, some):
     todo, rounds, ends = plan(spans, some), 0, []

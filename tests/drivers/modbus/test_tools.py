@@ -140,6 +140,17 @@ async def test_a_guess_at_the_end_of_the_map_reads_what_there_is():
             await found(guess, at(port), GuessOptions(address=5))
 
 
+async def test_a_number_that_begins_with_its_table_is_told_where_it_is_refused():
+    async with Registers({"input": dict.fromkeys(range(4), 1)}).served() as port:
+        hint = r"exception [12].*: 30001 --table input --first-address 40001"
+        with pytest.raises(Rejected, match=hint):
+            await found(guess, at(port), GuessOptions(address=30001))
+        with pytest.raises(Rejected, match=hint):
+            await found(guess, at(port), GuessOptions(address=30001, table="input"))
+        findings = await found(guess, at(port), GuessOptions(address=30001, table="input", first_address=40001))
+        assert "input registers 30001 to 30004" in notes(findings)[0]
+
+
 async def test_registers_that_are_all_zero_tell_nothing():
     async with Registers({"holding": dict.fromkeys(range(8), 0)}).served() as port:
         assert notes(await found(guess, at(port), GuessOptions(address=0)))[-1].startswith("All registers are 0")
@@ -163,8 +174,10 @@ def test_numbers_are_written_as_ranges():
 class Gateway:
     """Units behind a gateway: some answer, of the others it says so (exception 11) or says nothing."""
 
-    def __init__(self, units, *, silent):
+    def __init__(self, units, *, silent, moody=()):
         self.units, self.silent, self.asked = units, silent, []
+        self.moody = set(moody)
+        """Those that do not answer the first time."""
 
     async def serve(self, reader, writer):
         try:
@@ -173,6 +186,9 @@ class Gateway:
                 pdu = await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
                 unit = head[6]
                 self.asked.append((unit, pdu[0]))
+                if unit in self.moody:
+                    self.moody.discard(unit)
+                    continue
                 answer = self.units[unit].reply(pdu) if unit in self.units else bytes((pdu[0] | 0x80, 11))
                 if unit in self.units or not self.silent:
                     writer.write(head[:4] + (len(answer) + 1).to_bytes(2, "big") + head[6:7] + answer)
@@ -196,6 +212,16 @@ async def test_a_scan_finds_the_units_behind_a_gateway(silent):
     assert notes(findings)[-1].startswith("2 units: 3, 5.")
     done = [finding.done for finding in findings if isinstance(finding, Progress)]
     assert done == sorted(done)
+
+
+async def test_a_unit_that_answers_only_now_and_then_is_found_too():
+    units = {number: Registers({"holding": {0: 1, 1: 2, 2: 3, 3: 4}}) for number in (3, 5)}
+    async with Gateway(units, silent=False, moody={5}) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-6", timeout="50 ms"))
+    assert [(row["unit"], row["remark"]) for row in rows(findings)] == [(3, ""), (5, "answers only now and then")]
+    async with Gateway(units, silent=False, moody={3}) as port:
+        findings = await found(guess, at(port), GuessOptions(address=0, unit=3, timeout="50 ms"))
+    assert "holding registers 0 to 3" in notes(findings)[0]
 
 
 async def test_a_scan_ends_where_a_device_does_not_look_at_the_number():

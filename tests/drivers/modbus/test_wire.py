@@ -22,6 +22,11 @@ def frame(transaction, unit, pdu, protocol=0, length=None):
     return struct.pack(">HHHB", transaction, protocol, 1 + len(pdu) if length is None else length, unit) + pdu
 
 
+def number(request):
+    """The number of its transaction."""
+    return int.from_bytes(request[:2], "big")
+
+
 def good(request, *registers):
     """The right answer to a reading of registers."""
     transaction, _, _, unit, function = struct.unpack_from(">HHHBB", request)
@@ -88,7 +93,23 @@ async def test_the_request_is_the_one_of_the_specification():
     async with reader_of(answers) as (read, _):
         await read()
         await read()
-    assert seen == [bytes.fromhex("0001 0000 0006 07 03 000A 0002"), bytes.fromhex("0002 0000 0006 07 03 000A 0002")]
+    assert [request[2:] for request in seen] == [bytes.fromhex("0000 0006 07 03 000A 0002")] * 2
+    assert number(seen[1]) == (number(seen[0]) + 1) % 65536
+
+
+async def test_transactions_are_numbered_otherwise_at_every_connection():
+    """Some gateways send into a new connection what was asked for over the last one."""
+    first = []
+
+    def answers(request, n):
+        if n == 1:
+            first.append(number(request))
+        return [good(request, 1, 2)]
+
+    for _ in range(20):
+        async with reader_of(answers) as (read, _):
+            await read()
+    assert len(set(first)) > 15
 
 
 async def test_an_answer_may_come_byte_by_byte():
@@ -131,7 +152,9 @@ async def test_half_of_a_doubled_answer_is_completed_later_and_dropped():
 
 
 async def test_an_answer_to_another_transaction_alone_is_no_answer():
-    async with reader_of(lambda request, n: [good(b"\x77\x77" + request[2:], 666, 666)]) as (read, session):
+    async with reader_of(
+        lambda request, n: [good(frame(number(request) ^ 0xFFFF, 7, b"")[:2] + request[2:], 666, 666)]
+    ) as (read, session):
         with pytest.raises(LinkDown, match="did not answer in time when asked to read holding registers 10 to 11"):
             await read(0.2)
         assert session.stats.strays == 1
@@ -144,12 +167,12 @@ async def test_an_answer_to_another_transaction_alone_is_no_answer():
         (lambda r: good(r[:7] + b"\x04" + r[8:], 1, 2), "answered with function 4 when function 3 was asked"),
         (lambda r: good(r, 1), "wrong answer to the request to read holding registers 10 to 11"),
         (lambda r: good(r, 1, 2, 3), "wrong answer to the request to read holding registers 10 to 11"),
-        (lambda r: frame(1, 7, b"\x03\x04\x00\x01"), "wrong answer"),
-        (lambda r: frame(1, 7, b"\x03\x02\x00\x01\x00\x02"), "wrong answer"),
-        (lambda r: frame(1, 7, b"\x83\x02\x00"), "answered with function 131 when function 3 was asked"),
-        (lambda r: frame(1, 7, b"\x03\x04\x00\x01\x00\x02", protocol=1), "not Modbus TCP"),
-        (lambda r: frame(1, 7, b"\x03\x04\x00\x01\x00\x02", length=2), "impossible length 2"),
-        (lambda r: frame(1, 7, b"\x03\x04\x00\x01\x00\x02", length=255), "impossible length 255"),
+        (lambda r: frame(number(r), 7, b"\x03\x04\x00\x01"), "wrong answer"),
+        (lambda r: frame(number(r), 7, b"\x03\x02\x00\x01\x00\x02"), "wrong answer"),
+        (lambda r: frame(number(r), 7, b"\x83\x02\x00"), "answered with function 131 when function 3 was asked"),
+        (lambda r: frame(number(r), 7, b"\x03\x04\x00\x01\x00\x02", protocol=1), "not Modbus TCP"),
+        (lambda r: frame(number(r), 7, b"\x03\x04\x00\x01\x00\x02", length=2), "impossible length 2"),
+        (lambda r: frame(number(r), 7, b"\x03\x04\x00\x01\x00\x02", length=255), "impossible length 255"),
         (lambda r: b"HTTP/1.1 400 Bad Request\r\n\r\n", "not Modbus TCP"),
         (lambda r: None, "closed the connection"),
     ],

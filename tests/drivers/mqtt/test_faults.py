@@ -90,14 +90,16 @@ async def test_a_bad_line_gives_no_wrong_value_and_is_survived(
                 await asyncio.sleep(0.01)
 
         group.create_task(speak())
-        await until(lambda: watching.values, "values come", PATIENCE_S)
-        FAULTS[fault](relay)
-        await asyncio.sleep(0.6)  # so long lasts the fault
-        relay.resume()
-        newest = max(published)
-        await until(lambda: any(value > newest for value in watching.values), "new values come", PATIENCE_S)
-        task.cancel()
-        silent.set()
+        try:
+            await until(lambda: watching.values, "values come", PATIENCE_S)
+            FAULTS[fault](relay)
+            await asyncio.sleep(0.6)  # so long lasts the fault
+            relay.resume()
+            newest = max(published)
+            await until(lambda: any(value > newest for value in watching.values), "new values come", PATIENCE_S)
+            task.cancel()
+        finally:
+            silent.set()
     if fault != "garble" or encrypted:  # MQTT itself has no sum over its bytes: that is what TCP and TLS are for
         assert set(watching.values) <= published
     assert all("MQTT broker" in reason for reason in watching.reasons)

@@ -239,3 +239,19 @@ def test_no_payload_ever_raises(payload: bytes) -> None:
         for at, value in enumerate(column.values):
             quality = (column.faults or {}).get(at, (GOOD,))[0]
             assert (value is None) == (quality is BAD)
+
+
+def test_json_of_very_many_values_is_not_taken_apart() -> None:
+    """Three megabytes of empty lists take longer to read than a poll of all other devices."""
+    (column,) = columns(Device(), [Point(topic="a", path="v")], ("a", b'{"v":1,"x":[' + b"[]," * 1_000_000 + b"1]}"))
+    assert column.values == [None]
+    assert column.faults is not None
+    assert column.faults[0][0] == BAD
+    assert "holds more than 100000 values" in column.faults[0][1]
+
+
+def test_a_number_beyond_64_bits_is_no_whole_number() -> None:
+    (column,) = columns(Device(), [Point(topic="a", path="v", type="integer")], ("a", b'{"v":1e300}'))
+    assert column.values == [None]
+    assert column.faults is not None
+    assert "larger than 64 bits" in column.faults[0][1]

@@ -16,7 +16,7 @@ from edgeflow.errors import LinkDown
 from edgeflow.testing.relay import Relay, until
 from edgeflow_mqtt import DRIVER, Device, Link, Point
 
-TIMES = int(os.environ.get("EDGEFLOW_TEST_RECONNECTS", "50"))
+TIMES = int(os.environ.get("EDGEFLOW_TEST_RECONNECTS", "30"))
 """1,000 in the fault campaign."""
 _WARM = 20
 _SLACK_BYTES = 6_000_000

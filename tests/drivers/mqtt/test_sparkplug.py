@@ -151,6 +151,20 @@ def test_a_payload_that_claims_to_be_nested_without_end_is_refused() -> None:
         decode(payload(metric("m", datatype=19, stored=write(18, "message", template))))
 
 
+def test_a_payload_of_very_many_unknown_fields_is_refused_too() -> None:
+    with pytest.raises(Broken, match="too many fields"):
+        decode(write(99, "uint", 1) * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "stored"),
+    [(32, struct.pack("<I", 10_000_000) + b"\xff" * 1_250_000), (22, b"\x01" * 100_000), (33, b"\x00" * 100_000)],
+)
+def test_an_array_of_very_many_elements_is_not_written_out(datatype: int, stored: bytes) -> None:
+    with pytest.raises(ValueError, match="elements is too long"):
+        scalar(stored, datatype, "text")
+
+
 def test_a_payload_of_very_many_fields_is_refused_before_it_costs_much() -> None:
     with pytest.raises(Broken, match="too many fields"):
         decode(b"\x12\x00" * 200_000)

@@ -120,3 +120,31 @@ def test_times_before_1970_and_after_9000_are_no_times() -> None:
 def test_dimensions_that_do_not_fit_leave_the_array_flat() -> None:
     assert shaped([1, 2, 3, 4], [2, 2]) == [[1, 2], [3, 4]]
     assert shaped([1, 2, 3], [2, 2]) == [1, 2, 3]
+
+
+INT32 = struct.Struct("<i").pack
+
+
+@pytest.mark.parametrize(
+    ("variant", "why"),
+    [
+        # Arrays of nothing take no bytes however long they are: sixty kilobytes claimed to be gigabytes.
+        (b"\x98" + INT32(12_000) + (b"\x80" + INT32(30_000)) * 12_000, "takes no bytes"),
+        (b"\x95" + INT32(300_000) + b"\x00" * 300_000, "more than 200000 elements"),
+        (b"\x98" + INT32(3) + (b"\x95" + INT32(90_000) + b"\x00" * 90_000) * 3, "more than 200000 elements"),
+    ],
+)
+def test_a_few_bytes_that_claim_to_be_very_much_are_refused(variant: bytes, why: str) -> None:
+    with pytest.raises(Malformed, match=why):
+        Decoder(variant).variant()
+
+
+def test_an_array_of_very_many_dimensions_stays_flat() -> None:
+    dimensions = 100_000
+    variant = b"\xc6" + INT32(1) + INT32(7) + INT32(dimensions) + INT32(2**31 - 1) * dimensions
+    assert Decoder(variant).variant() == [7]
+
+
+def test_a_response_of_very_many_bytes_is_not_taken_apart() -> None:
+    with pytest.raises(Malformed, match="bytes at once"):
+        read_response(bytes(17_000_000))

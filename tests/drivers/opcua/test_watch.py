@@ -92,7 +92,8 @@ async def test_only_an_advancing_server_time_says_alive(filler: Any) -> None:
 async def test_five_thousand_items_arrive_and_change(large_filler: Any) -> None:
     points = [Point(node=f"ns=2;s=v{index}") for index in range(5000)]
     pushed = Pushed()
-    async with opened(large_filler) as session, watching(session, points, pushed):
+    patient = Device.model_validate({"publishing_interval": "50 ms", "heartbeat": "5 s"})  # 5,000 writes keep it busy
+    async with opened(large_filler) as session, watching(session, points, pushed, patient):
         await until(lambda: len(pushed.values) == 5000, "every value is pushed", PATIENCE_S)
         assert pushed.values == {index: float(index) for index in range(5000)}
         large_filler.tell("set_all", count=5000, value=0.5)
@@ -239,9 +240,9 @@ def test_it_runs_on_uvloop(filler: Any) -> None:
 
 
 @asynccontextmanager
-async def watching(session: Any, points: list[Point], pushed: Pushed) -> AsyncIterator[None]:
+async def watching(session: Any, points: list[Point], pushed: Pushed, device: Device = DEVICE) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(session.watch(DEVICE, points, pushed))
+        task = group.create_task(session.watch(device, points, pushed))
         yield
         task.cancel()
 
