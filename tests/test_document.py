@@ -54,6 +54,13 @@ def test_a_wrong_type_says_what_to_write() -> None:
     ]
 
 
+def test_a_decimal_comma_is_told_with_the_point() -> None:
+    assert problems("name: x\ninner:\n  a:\n    port: '1,5'\n") == [
+        "g.yaml:4:5 inner.a.port: '1,5' is not a whole number; write 1.5, with a point"
+    ]
+    assert "unknown key '5'; a number has a decimal point" in problems("name: x\ninner: {a: {port: 1,5}}\n")[0]
+
+
 def test_a_missing_key_is_placed_at_its_parent() -> None:
     assert problems("inner: {}\n") == ["g.yaml:1:1 name: is required"]
 

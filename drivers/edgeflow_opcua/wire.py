@@ -39,6 +39,7 @@ _SESSION_MS = 60_000
 _CHANNEL_MS = 3_600_000
 _RENEW_SHARE = 0.75  # of the channel's lifetime, OPC 10000-4 clause 5.5.2.1
 _CLOSING_S = 1.0
+_LARGEST_PIECE = 1 << 20  # we say 64 KiB; some servers take no notice
 _TICK_S = 2.0
 _FOR_EVER_S = 86_400.0  # asyncua's own time-out per request; ours are the deadlines
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)
@@ -188,7 +189,7 @@ class Wire:
         created = await self.ask(deadline, client.create_session)
         # What a server offers is read before anything is encrypted; only now is it certain.
         if self._fingerprint and self._link.security == "auto":
-            certain = choose(created.ServerEndpoints, self._link, user.token)
+            certain = choose(created.ServerEndpoints or (), self._link, user.token)
             if strength(certain) > strength(endpoint):
                 raise Rejected("what it offers was changed on the way to us; somebody is in between")
         token = choose_token(client._policy_ids or (), user, endpoint, self._link)
@@ -232,6 +233,8 @@ class Wire:
     async def _open_channel(self, deadline: float) -> None:
         client = self._client
         await self.ask(deadline, client.connect_socket)
+        if self.services.protocol is not None:
+            _bounded(self.services.protocol)
         await self.ask(deadline, client.send_hello)
         try:
             await self.ask(deadline, self._token, ua.SecurityTokenRequestType.Issue)
@@ -359,6 +362,19 @@ class Wire:
         if uri not in self.namespaces:
             raise ValueError(f"the server has no namespace {uri!r}; it has {', '.join(self.namespaces[1:]) or 'none'}")
         return _parsed(f"ns={self.namespaces.index(uri)};{rest}")
+
+
+def _bounded(protocol: Any) -> None:
+    """Ends a connection that sends a longer piece than we have allowed; the library would go on collecting it."""
+    process = protocol._process_received_data
+
+    def processed(data: bytes) -> None:
+        process(data)
+        if len(protocol.receive_buffer or b"") > _LARGEST_PIECE and protocol.transport is not None:
+            protocol.receive_buffer = None
+            protocol.transport.abort()
+
+    protocol._process_received_data = processed
 
 
 def read_request(nodes: list[ua.NodeId], *attributes: AttributeIds) -> ua.ReadParameters:

@@ -35,7 +35,7 @@ from edgeflow.devices.devices import Devices
 from edgeflow.devices.part import GIVEN, given_link
 from edgeflow.devices.plan import LinkPlan, Plant
 from edgeflow.devices.template import FOLDER, Library
-from edgeflow.devices.tool import Look, address_of, browse, data_of, look_with, opened, tool_of, until
+from edgeflow.devices.tool import MOST_FOUND, Look, address_of, browse, data_of, look_with, opened, tool_of, until
 from edgeflow.document import explain, suggestion
 from edgeflow.driver import Browses, Driver, Finding, Found, Home
 from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Rejected
@@ -349,12 +349,22 @@ def _look_over(connection: Connection, timeout_s: float) -> Look:
 
     async def look(path: str) -> AsyncGenerator[Found, None]:
         async def level(deadline: float) -> list[Found]:
-            return [found async for found in session.browse(path, deadline)]
+            return [found async for found in _some(session.browse(path, deadline))]
 
         for found in await _ask(connection, timeout_s, level):
             yield found
 
     return look
+
+
+async def _some(level: AsyncIterator[Found]) -> AsyncGenerator[Found, None]:
+    """As much of a level as is shown, and one more: a server can go on with it for ever."""
+    count = 0
+    async for found in level:
+        yield found
+        count += 1
+        if count > MOST_FOUND:
+            return
 
 
 def _on_this_machine(settings: BaseModel, above: str = "") -> Iterator[str]:

@@ -166,6 +166,14 @@ def test_a_guess_ends_with_the_point_to_write(plant: Plant, tmp_path: Path) -> N
     assert block == {"tags": {"value": {"input": 70, "type": "float32"}}}
 
 
+def test_what_a_unit_refuses_is_told_in_words(plant: Plant) -> None:
+    done = edgeflow("modbus", "guess", "30071", "--host", "127.0.0.1", "--port", plant.port["meter"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "unit 1 refused to read" in done.stderr
+    assert "30071 --table input --first-address 40001" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_address_of_a_list_that_counts_from_40001_is_taken_as_it_stands(plant: Plant) -> None:
     done = edgeflow(
         "modbus", "guess", "40011", "--first-address", "40001", "--host", "127.0.0.1", "--port", plant.port["press"],
@@ -263,6 +271,24 @@ def test_what_an_opcua_server_has_is_written_ready_to_be_pasted(plant: Plant, tm
     text = "gateway: {name: line1}\n" + CONFIG.format(**plant.port) + "  filler:\n    link: filler\n    "
     (tmp_path / "gateway.yaml").write_text(text + block.replace("\n", "\n    "))
     assert edgeflow("validate", tmp_path / "gateway.yaml").returncode == 0
+
+
+def test_what_every_server_has_is_not_looked_into_unless_it_is_asked_for(plant: Plant) -> None:
+    tree = edgeflow("browse", plant.opcua, "--security", "none", "--json", "--depth", "3")
+    paths = [line["cells"]["path"] for line in lines_of(tree) if line["kind"] == "row"]
+    assert "i=2253" in paths, "the server itself is there"
+    assert "i=2256" not in paths, "but not its state and the hundreds beside it"
+    tree = edgeflow("browse", plant.opcua, "i=2253", "--security", "none", "--json")
+    assert "i=2256" in [line["cells"]["path"] for line in lines_of(tree) if line["kind"] == "row"]
+
+
+def test_a_mapping_is_given_on_the_command_line_as_it_is_written(tmp_path: Path) -> None:
+    listen = ("mqtt", "listen", "--host", "127.0.0.1", "--port", "1", "--user", "a")
+    done = here(*listen, "--password", "{file: no.secret}", "--tls", "{ca: no.pem}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "no.secret" in done.stderr or "no.pem" in done.stderr, done.stderr
+    done = here(*listen, "--password", "secret", cwd=tmp_path)
+    assert (done.returncode, "{file: name.secret}" in done.stderr) == (2, True)
 
 
 def test_a_server_without_encryption_is_told_with_the_option_that_accepts_it(plant: Plant) -> None:

@@ -19,6 +19,7 @@ QUARANTINE = {
 """Where a bug is contained: the only places that may catch everything."""
 
 OWNERS = {
+    "drivers/edgeflow_opcua/publish.py": "a subscription publishes until it is closed, and is waited for then",
     "drivers/edgeflow_opcua/wire.py": "a connection keeps itself alive, and ends that together with itself",
     "edgeflow/devices/connection.py": "a request in flight is never cancelled; the session ends its tasks in order",
     "edgeflow/devices/link.py": "a session is ended within a bound, however its driver behaves",

@@ -96,6 +96,14 @@ async def test_pymodbus_is_read_and_written_on_a_serial_line(framer, tmp_path):
         assert await reads(link) == list(HOLDING.values())
 
 
+async def test_a_pseudo_terminal_is_opened_again_and_again_whatever_the_line_behind_it_is_set_to(tmp_path):
+    async with socat_pair(tmp_path) as (near, _, _):
+        for parity, bits in (("even", 8), ("even", 8), ("odd", 8), ("even", 7), ("even", 7), ("none", 8)):
+            link = Link(transport="ascii", serial=near, baud=19200, parity=parity, data_bits=bits)
+            async with DRIVER.open(link, soon(), Home()):
+                pass
+
+
 async def test_a_line_that_is_not_there_says_what_to_do(tmp_path):
     link = Link(serial=str(tmp_path / "ttyUSB7"))
     with pytest.raises(LinkDown, match=r"ttyUSB7 is not there; is its adapter plugged in\? The lines that there are: "):
