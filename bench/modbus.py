@@ -62,8 +62,12 @@ class Unit(asyncio.Protocol):
             body = bytes((frame[6], function, 2 * count)) + bytes(2 * count)
             answer = frame[:4] + len(body).to_bytes(2, "big") + body
         if self.delay_s:
-            asyncio.get_running_loop().call_later(self.delay_s, self.transport.write, answer)
+            asyncio.get_running_loop().call_later(self.delay_s, self.send, answer)
         else:
+            self.transport.write(answer)
+
+    def send(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
             self.transport.write(answer)
 
 
@@ -147,7 +151,7 @@ async def pymodbus(port: int, polls: int) -> float:
 async def driver(port: int, polls: int) -> float:
     loop = asyncio.get_running_loop()
     async with DRIVER.open(Link(host="127.0.0.1", port=port), loop.time() + 5, Home()) as session:
-        points = [Point(register=address) for address in range(REGISTERS)]
+        points = [Point(holding=address) for address in range(REGISTERS)]
         read = await session.prepare(Device(), points, loop.time() + 5)
         return await cpu_us(lambda: read(loop.time() + 1), polls)
 

@@ -136,7 +136,7 @@ def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
         "tuple": "a list",
     }
     stem = kind.partition("_")[0]
-    if kind.endswith(("_type", "_parsing")) and stem in ("int", "float") and _with_comma(given):
+    if kind.endswith(("_type", "_parsing")) and stem == "float" and _with_comma(given):
         return f"{shown(given)} is not {wanted[stem]}; write {str(given).replace(',', '.')}, with a point"
     if kind.endswith(("_type", "_parsing", "_from_float")) and stem in wanted:
         return f"{shown(given)} is not {wanted[stem]}; write {wanted[stem]}"

@@ -58,6 +58,9 @@ class Home:
     `put` returns at once; the shell keeps what was put. By itself a Home lasts as long as it is held.
     """
 
+    option: str = ""
+    """What a command has to be given to find it, ` --state FOLDER`; "" where it looks there by itself."""
+
     def __init__(self) -> None:
         self._held: dict[str, bytes] = {}
 

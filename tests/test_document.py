@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from edgeflow.document import canonical, load, parse, scalar, version
+from edgeflow.document import canonical, explain, load, parse, scalar, version
 from edgeflow.errors import ConfigError
 from edgeflow.model import Strict
 
@@ -55,9 +55,12 @@ def test_a_wrong_type_says_what_to_write() -> None:
 
 
 def test_a_decimal_comma_is_told_with_the_point() -> None:
-    assert problems("name: x\ninner:\n  a:\n    port: '1,5'\n") == [
-        "g.yaml:4:5 inner.a.port: '1,5' is not a whole number; write 1.5, with a point"
-    ]
+    class Scaled(Strict):
+        scale: float
+
+    with pytest.raises(ValidationError) as told:
+        Scaled.model_validate({"scale": "0,1"})
+    assert explain(told.value.errors()[0], Scaled) == "'0,1' is not a number; write 0.1, with a point"
     assert "unknown key '5'; a number has a decimal point" in problems("name: x\ninner: {a: {port: 1,5}}\n")[0]
 
 

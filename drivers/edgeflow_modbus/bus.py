@@ -30,6 +30,10 @@ class _Garbled(Exception):
     """What came was no frame."""
 
 
+class _Unclear(Exception):
+    """A refusal came that may as well be one of an earlier request."""
+
+
 class BusWire(asyncio.Protocol):
     """A line with units that answer one after the other.
 
@@ -129,6 +133,8 @@ class BusWire(asyncio.Protocol):
                     await self._exchange(ledger.step_for(request), ledger, deadline, request)
                     continue
                 payload = await self._exchange(form, ledger, deadline)
+            except _Unclear:
+                continue  # a step in another table tells
             except _Garbled:
                 self._chances -= 1
                 self.stats.garbled += 1
@@ -232,6 +238,8 @@ class BusWire(asyncio.Protocol):
                 waiting.set_result(b"")  # what was perhaps refused shows nothing: another step will
         elif head != request.head:
             self._stray()
+            if pdu[0] == request.function | 0x80:
+                waiting.set_exception(_Unclear())
         else:
             self._unasked = 0
             if pdu[0] & 0x80:

@@ -179,7 +179,7 @@ def _cause(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return "may not be opened; put the user that EdgeFlow runs as into its group: usermod -aG dialout edgeflow"
     if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EBUSY):
-        return "is in use by another program; end that first (EdgeFlow itself, ModemManager, mbpoll, a second link on the same line)"
+        return "is in use by another program; end that first (EdgeFlow itself, ModemManager, mbpoll, another link)"
     if error.errno == errno.ENOTTY:
         return "is not a serial line; give one like /dev/ttyUSB0 or /dev/serial/by-id/..."
     if error.errno == errno.EINVAL:

@@ -233,7 +233,7 @@ class PointsReader:
             block = self._scout.next()
             if block is None or self._time() + 2 * self._pace >= (half if n else deadline):
                 return
-            piece = self._piece(block)
+            piece, hurry = self._piece(block), self._scout.busy
             answer = await self._answer(piece, deadline)
             if isinstance(answer, bytes):
                 self._take(piece, answer, found)
@@ -242,6 +242,8 @@ class PointsReader:
             else:
                 self._faults |= {s.index: (BAD, str(answer)) for s in block.spans if s.index in self._faults}
             self._scout.tried(block, isinstance(answer, bytes))
+            if not hurry:
+                return
 
     async def _answer(self, piece: _Piece, deadline: float) -> bytes | Refused:
         """The answer to one request; notes how long it took."""

@@ -26,6 +26,7 @@ _PARITIES: tuple[Parity, ...] = ("none", "even", "odd")
 _ALIKE = 8
 """So many units in a row that all answer from the first on are one device that does not look at the number."""
 _MOST_SILENT = 5
+_PATIENCE = 5
 _FEW, _AGAIN = 8, 3
 """So few silent units are asked so many times more: where others answer, one may do so only now and then."""
 _REGISTERS, _BITS = 64, 512
@@ -139,6 +140,8 @@ class Search:
         self._stack = AsyncExitStack()
         self._session: Session | None = None
         self._open_on: Link | None = None
+        self.late = False
+        """Whether answers came after their time: a gateway that waits long for each unit. Then all have more time."""
 
     @property
     def over(self) -> bool:
@@ -165,6 +168,7 @@ class Search:
             try:
                 return await session.read_raw(unit, table, start, count, self._soon())
             except Silent:
+                self.late = self.late or session.stats.strays > 0
                 raise
             except LinkDown:
                 await self.close()
@@ -184,7 +188,8 @@ class Search:
         return unit
 
     def _soon(self, times: int = 1) -> float:
-        return self._loop.time() + times * self.options.timeout / NS_PER_S
+        patience = times * _PATIENCE if self.late else times
+        return self._loop.time() + patience * self.options.timeout / NS_PER_S
 
     def settings(self) -> list[Link]:
         """The link with every setting of the line that is to be tried."""
@@ -235,13 +240,13 @@ async def _units(search: Search) -> AsyncGenerator[Finding, None]:
                 return
             if search.over:
                 return
-        for number in silent * _AGAIN if search.found and len(silent) <= _FEW else ():
+        for number in _again(search, silent):
             if any(unit.number == number for unit in search.found):
                 continue
             yield Progress((round_ + 1) * len(units), total, f"unit {number} once more{where}")
             unit = await _unit(search, link, number, [])
             if unit is not None:
-                unit.remark = unit.remark or "answers only now and then"
+                unit.remark = unit.remark or ("" if search.late else "answers only now and then")
                 search.found.append(await search.identified(unit))
                 yield unit.row(serial=link.serial is not None)
             if search.over:
@@ -249,6 +254,13 @@ async def _units(search: Search) -> AsyncGenerator[Finding, None]:
         if search.found and round_ + 1 < len(settings):
             yield Note("A line has one speed: the other settings were not tried.")
             return
+
+
+def _again(search: Search, silent: list[int]) -> list[int]:
+    """The silent units that are asked once more: all where answers came late, a few where others answer."""
+    if search.late:
+        return silent
+    return silent * _AGAIN if search.found and len(silent) <= _FEW else []
 
 
 async def _unit(search: Search, link: Link, number: int, silent: list[int]) -> Unit | None:

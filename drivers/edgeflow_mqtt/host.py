@@ -24,6 +24,7 @@ _BD_SEQ = "bdSeq"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM = 2.0, 300.0, 10.0
 _REBORN_S = 5.0
 _OVERTAKEN_S = 1.0
+_PROOF_S = 10.0
 _MOST_METRICS = 50_000
 
 Send = Callable[[str, bytes], None]
@@ -69,6 +70,7 @@ class Node:
         self._bd_seq: int | None = None
         self._dead: tuple[int | None, float] | None = None
         self._wants_birth = True
+        self._proof_by_s: float | None = None
         self._asked_s, self._pause_s = float("-inf"), 0.0
 
     def source(self, device: str | None) -> _Source:
@@ -79,6 +81,8 @@ class Node:
         """Takes a message on spBv1.0/GROUP/KIND/NODE[/DEVICE]."""
         _, _, kind, _, *rest = topic.split("/")
         device = rest[0] if rest else None
+        if kind in ("NBIRTH", "DBIRTH", "NDATA", "DDATA", "DDEATH"):
+            self._proof_by_s = None  # whoever speaks is there
         act = {
             "NBIRTH": self._node_birth, "DBIRTH": self._device_birth, "NDATA": self._data, "DDATA": self._data,
             "NDEATH": self._node_death, "DDEATH": self._device_death,
@@ -105,6 +109,9 @@ class Node:
             if source.waits_s is not None and now_s - source.waits_s >= _REBORN_S:
                 source.die("the edge node is born again, but the device is not")
                 self._tell(device, source.why)
+        if self._proof_by_s is not None and now_s >= self._proof_by_s:
+            self._all_dead("an NDEATH with another bdSeq came, and it has said nothing since")
+            self._wants_birth = True
         quiet_s = now_s - self._asked_s
         if self._wants_birth and quiet_s >= self._pause_s:
             calm = quiet_s > _CALM * self._pause_s
@@ -143,17 +150,25 @@ class Node:
         source.born, source.why, source.waits_s = True, "", None
         named = [metric for metric in payload.metrics if metric.name is not None][:_MOST_METRICS]
         source.metrics = {metric.name: metric for metric in named if metric.name is not None}
-        source.aliases = {metric.alias: metric.name for metric in named if metric.alias is not None and metric.name}
+        source.aliases = _aliases(named)
         for feed in self._of(device):
             feed.birth(source)
 
     def _node_death(self, _device: str | None, payload: Payload) -> None:
         bd_seq = _bd_seq(payload)
         if self._bd_seq is not None and bd_seq is not None and bd_seq != self._bd_seq:
-            return  # of an earlier connection, which the broker has given up only now
-        self._dead, self._seq, self._wants_birth = (bd_seq, self._now_s()), None, False  # it comes back by itself
+            # Of an earlier connection, which the broker has given up only now; or its numbers are wrong and it is dead.
+            if self._proof_by_s is None:
+                self._proof_by_s = self._now_s() + _PROOF_S
+                self._want_birth()
+            return
+        self._dead = bd_seq, self._now_s()
+        self._all_dead("NDEATH")
+
+    def _all_dead(self, how: str) -> None:
+        self._seq, self._wants_birth, self._proof_by_s = None, False, None  # it comes back by itself
         for device, source in self._sources.items():
-            source.die(f"the edge node {self.name} has lost the broker (NDEATH)")
+            source.die(f"the edge node {self.name} has lost the broker ({how})")
             self._tell(device, source.why)
 
     def _device_death(self, device: str | None, payload: Payload) -> None:
@@ -172,6 +187,7 @@ class Node:
             self._want_birth()
             return
         changed: list[Metric] = []
+        other: list[Metric] = []
         for metric in payload.metrics:
             name = metric.name
             if name is None and metric.alias is not None:
@@ -184,11 +200,15 @@ class Node:
                 name, metric.alias, metric.at_ns, metric.datatype or born.datatype, metric.stored, born.unit,
                 metric.historical,
             )  # fmt: skip
-            changed.append(full)
+            as_born = full.datatype == born.datatype
+            (changed if as_born else other).append(full)
             if not metric.historical:
                 source.metrics[name] = full
+        if other:
+            self._want_birth()
         for feed in self._of(device):
             feed.data(changed)
+            feed.data(other, "its data type is not that of its birth; the edge node has been asked for a new one")
 
     def _in_order(self, payload: Payload) -> bool:
         """Whether a birth has been heard to which this message belongs; a gap in the numbers is told."""
@@ -321,6 +341,16 @@ def command_for(node: Node, device: Sparkplug, point: Point, value: Scalar, at_n
         raise Rejected(f"{name}: {error}") from None
     kind, end = ("DCMD", f"/{device.device}") if device.device else ("NCMD", "")
     return f"{NAMESPACE}/{device.group}/{kind}/{device.node}{end}", payload
+
+
+def _aliases(named: Iterable[Metric]) -> dict[int, str]:
+    """The metrics by their short numbers; a number that two of them have says nothing."""
+    found: dict[int, str] = {}
+    twice: set[int] = set()
+    for metric in named:
+        if metric.alias is not None and metric.name and found.setdefault(metric.alias, metric.name) != metric.name:
+            twice.add(metric.alias)
+    return {alias: name for alias, name in found.items() if alias not in twice}
 
 
 def _bd_seq(payload: Payload) -> int | None:

@@ -158,7 +158,7 @@ class Decoder:
         return self.some(self.int32(), read)
 
     def some(self, length: int, read: Callable[[Decoder], Any]) -> list[Any]:
-        """So many values (none for a length below 0), each of a byte at least: a few bytes can claim to be very many."""
+        """So many values, each of a byte at least: a few bytes can claim to be very many."""
         if length <= 0:
             return []
         begin = self.at

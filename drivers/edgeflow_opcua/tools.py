@@ -91,7 +91,7 @@ async def certificates(link: Link, home: Home, options: CertificatesOptions) -> 
     if pending:
         yield Note(
             "Compare a pending fingerprint with what the server itself shows, then: "
-            f"`edgeflow opcua trust {pending[0].fingerprint} --url {link.addresses[0]}`"
+            f"`edgeflow opcua trust {pending[0].fingerprint} --url {link.addresses[0]}{home.option}`"
         )
 
 

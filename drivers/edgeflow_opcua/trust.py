@@ -83,7 +83,7 @@ class Trust:
             raise Rejected(
                 f"its certificate is not trusted: {shown(own)}, fingerprint {fingerprint(own)}; "
                 f"{' and '.join(doubts)}. Compare the fingerprint with what the server itself shows, then approve it: "
-                f"`edgeflow opcua trust {fingerprint(own)} --url {url}`"
+                f"`edgeflow opcua trust {fingerprint(own)} --url {url}{self._home.option}`"
             )
 
     def approve(self, start: str) -> Entry:

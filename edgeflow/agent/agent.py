@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 EXIT_S = 2.0
-"""How long the outputs' exit patterns may take."""
+"""How long the outputs' exit patterns may take, once their links are free."""
+EXIT_WAIT_S = 8.0
+"""How long a request to a silent device may keep them waiting; systemd gives us 20 s for all."""
 MOST_TIMERS = 20_000
 """So many timers fire before something else has its turn: a tenth of a second."""
 STUBBORN_S = 3.0
@@ -170,7 +172,7 @@ class Agent:
                 await stop.wait()
                 notify("STOPPING=1")
                 log.info("stopping")
-                await devices.exit_pattern(asyncio.get_running_loop().time() + EXIT_S)
+                await devices.exit_pattern(_soon(EXIT_S + min(devices.exit_s, EXIT_WAIT_S)))
                 for part in parts:
                     part.cancel()
                 with insistence(STUBBORN_S, spare=commits):
@@ -203,6 +205,11 @@ class Agent:
                 self._reported = reports
                 uplink.report(reports)
             await asyncio.sleep(1.0)
+
+
+def _soon(seconds: float) -> float:
+    """In so many seconds, by the time of the loop."""
+    return asyncio.get_running_loop().time() + seconds
 
 
 def _say_fault(instance: str, reason: str) -> None:

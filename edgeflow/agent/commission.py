@@ -60,6 +60,7 @@ class Commission:
         self._plant, self._devices, self._home, self._clock = plant, devices, home, clock
         self._library = Library([base / FOLDER])
         self._running = 0
+        self._reading = asyncio.Lock()  # of files, in a thread: several at once would take the loop's turns
 
     def routes(self) -> list[Route[Any, Any]]:
         route: Any = Route
@@ -137,7 +138,8 @@ class Commission:
         names = [wanted] if wanted else sorted({link.driver.name for link in self._plant.links.values()})
         if wanted:
             await self._driver(wanted)
-        return Templates(templates=await asyncio.to_thread(self._templates, names))
+        async with self._reading:
+            return Templates(templates=await asyncio.to_thread(self._templates, names))
 
     def _templates(self, names: list[str]) -> list[TemplateAbout]:
         found = []
@@ -157,7 +159,8 @@ class Commission:
         if name not in drivers.names():
             raise HttpProblem(404, "Not found", f"There is no driver {name!r}{suggestion(name, drivers.names())}")
         try:
-            return await asyncio.to_thread(drivers.find, name)
+            async with self._reading:
+                return await asyncio.to_thread(drivers.find, name)
         except ImportError as error:
             raise HttpProblem(503, "Not possible", f"The driver {name} cannot be loaded: {error}") from None
 

@@ -146,7 +146,7 @@ def load(
     outputs: Mapping[str, OutputBinding] = {}
     if complete:
         outputs = collect(lambda: read_outputs(source, plant.tags), {})
-        problems.extend(guard_problems(source, plant.devices, outputs))
+        problems.extend(guard_problems(source, plant, outputs))
         outputs = {**outputs, **implicit_outputs(plant.tags, outputs)}
         complete = not problems
     policy = EVERYTHING
@@ -174,8 +174,10 @@ def load(
             message = f"there is no flow {entry.flow!r}{suggestion(entry.flow, found)}"
             problems.append(source.problem(("flows", instance, "flow"), message))
         elif complete:
-            flow_path = found
+            flow_path, before = found, len(problems)
             plan = collect(lambda: config.compile(instance, document.load(flow_path), entry.given), None)  # noqa: B023 - called at once
+            if not any(flow_path.is_relative_to(folder) for folder in dirs):
+                problems[before:] = [_of_shipped(source, instance, entry.flow, each) for each in problems[before:]]
             if plan:
                 flows[instance] = plan
     if problems:
@@ -186,6 +188,13 @@ def load(
         source=_only(source, "flows"),
         root=root.model_copy(update={"links": {}, "devices": {}}),  # the plant has them; here they only cost memory
     )
+
+
+def _of_shipped(source: Document, instance: str, flow: str, problem: Problem) -> Problem:
+    """A problem in a flow that we ship, told where it is used: that is the place where it can be put right."""
+    if problem.file == source.file:
+        return problem
+    return source.problem(("flows", instance), f"{flow} does not fit what is here: {problem.message}")
 
 
 def _only(source: Document, section: str) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeflow import __version__
 from edgeflow.agent import views
@@ -24,7 +24,7 @@ from edgeflow.model import Record, Request, Scalar
 from edgeflow.outputs.arbitration import OFF, OPERATOR
 from edgeflow.store.store import Store
 from edgeflow.units import NS_PER_S
-from edgeflow.web.columns import TagColumns
+from edgeflow.web.columns import TagColumns, wire
 
 if TYPE_CHECKING:
     from edgeflow.sync.uplink import Uplink
@@ -154,7 +154,7 @@ class View:
         return views.Output(
             name=status.name,
             elements={
-                name: views.Element(level=levels.get(name, OFF), winner=winners.get(name, "nobody"))
+                name: views.Element(level=_level_shown(levels.get(name, OFF)), winner=winners.get(name, "nobody"))
                 for name in self._engine.requests.outputs[status.name].elements
             },
             shown=status.shown,
@@ -162,7 +162,7 @@ class View:
             requests=[
                 views.HeldRequest(
                     owner=request.owner,
-                    pattern=dict(request.pattern),
+                    pattern={name: _level_shown(level) for name, level in request.pattern.items()},
                     priority=request.priority,
                     since=utc_text(request.since),
                     until=utc_text(request.lease_end) if request.lease_end else None,
@@ -252,6 +252,13 @@ class View:
 
 
 _WHO = "operator:http"
+
+
+def _level_shown(level: Any) -> bool | int | float | str | None:
+    """What a flow asks for, whatever it is: a list that it writes to a lamp must not take the pages away."""
+    known = level is None or isinstance(level, bool | int | float | str | bytes)
+    shown = wire(level if known else f"{level!r:.200}")
+    return shown.hex() if isinstance(shown, bytes) else shown
 
 
 def _level(tag: str, levels: Mapping[str, Scalar], value: Scalar) -> Scalar:

@@ -174,7 +174,9 @@ def _typed(text: str, kind: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    from edgeflow.cli.findings import shown
+
+    return str(value).lower() if isinstance(value, bool) else shown(value) if isinstance(value, float) else str(value)
 
 
 def _address(tag: str) -> str:

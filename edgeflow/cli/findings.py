@@ -34,7 +34,8 @@ def shown(value: Scalar | Sequence[Any] | Mapping[str, Any]) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.7g}"
+        large = 1e6 <= abs(value) < 1e12  # counters: their last digits are those that move
+        return f"{value:.2f}".rstrip("0").rstrip(".") if large else f"{value:.7g}"
     return value.hex(" ") if isinstance(value, bytes) else " ".join(str(value).split())
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, Field, RootModel, model_validator
 
 from edgeflow.devices.config import NAME_HINT, Given, TagName, is_path, section
-from edgeflow.devices.plan import DevicePlan, Element, OutputBinding
+from edgeflow.devices.plan import DevicePlan, Element, OutputBinding, Plant
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.model import Pattern, Scalar, Strict, Tag
@@ -91,10 +91,9 @@ def read_outputs(document: Document, tags: Mapping[str, Tag]) -> Mapping[str, Ou
     return _Reading(document, tags).outputs()
 
 
-def guard_problems(
-    document: Document, devices: Mapping[str, DevicePlan], outputs: Mapping[str, OutputBinding]
-) -> Iterator[Problem]:
-    """What is wrong with lights that nobody would turn off when this gateway dies."""
+def guard_problems(document: Document, plant: Plant, outputs: Mapping[str, OutputBinding]) -> Iterator[Problem]:
+    """What is wrong with lights that nobody would turn off when this gateway dies, or that their watchdog turns off."""
+    devices = plant.devices
     for name, output in outputs.items():
         at: At = ("outputs", name)
         used = list(dict.fromkeys(element.tag.partition("/")[0] for element in output.elements.values()))
@@ -116,6 +115,24 @@ def guard_problems(
                     f"{duration_text(output.refresh_ns)} is too slow for the watchdog of {device}, "
                     f"{duration_text(watchdog_ns)}; write {duration_text(watchdog_ns // 3)} or less",
                 )
+            elif watchdog_ns and output.refresh_ns:
+                for other in _in_the_way(plant, devices[device], watchdog_ns - output.refresh_ns):
+                    message = (
+                        f"{duration_text(other.timeout_ns)} is too long behind the link of {device}: while "
+                        f"{other.name} is silent the light cannot be refreshed, and the watchdog of {device}, "
+                        f"{duration_text(watchdog_ns)}, turns it off; write less than "
+                        f"{duration_text(watchdog_ns - output.refresh_ns)}"
+                    )
+                    yield document.problem(("devices", other.name, "timeout"), message)
+
+
+def _in_the_way(plant: Plant, device: DevicePlan, patience_ns: int) -> Iterator[DevicePlan]:
+    """The devices that may keep the link of a device busy for so long; a second connection is for writes alone."""
+    if not device.driver.serial or getattr(plant.links[device.link].config, "connections", 1) > 1:
+        return
+    for other in plant.devices.values():
+        if other.link == device.link and other is not device and other.timeout_ns >= patience_ns:
+            yield other
 
 
 def _is_light(output: OutputBinding) -> bool:

@@ -130,6 +130,13 @@ class Devices:
         for writer in self._writers.values():
             writer.beat()
 
+    @property
+    def exit_s(self) -> float:
+        """How long the exit pattern may have to wait: for one request that a silent device never answers."""
+        links = {self._devices[name].plan.link for name in self._writers}
+        timeouts = (each.plan.timeout_ns for each in self._devices.values() if each.plan.link in links)
+        return max(timeouts, default=0) / NS_PER_S
+
     async def exit_pattern(self, deadline: float) -> None:
         """Leaves what every output shall show without us; call it before `run` is cancelled.
 

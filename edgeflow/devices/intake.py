@@ -9,6 +9,7 @@ from typing import Literal
 import structlog
 
 from edgeflow.clock import Clock
+from edgeflow.devices.flapping import Flapping
 from edgeflow.devices.plan import DevicePlan
 from edgeflow.devices.scale import Faults, Scaled, compile_column
 from edgeflow.driver import Column
@@ -89,6 +90,7 @@ class Intake:
         self._told = False  # whether the tags have been told that the device is lost
         self._back_ns = 0  # when it came back last
         self._logged = False
+        self._flapping = Flapping()
         # Where one column is not all there is, the device is judged by all that is known of it.
         self._keeps = plan.driver.pushes or len({tag.every_ns for tag in self.tags}) > 1
         self._values: list[Scalar] = []
@@ -161,8 +163,9 @@ class Intake:
         """All tags are BAD, told once until a value has come again. `say` False: somebody else has logged it."""
         self._calm = False
         if say and self.state != "bad":
-            log.warning("device lost", device=self.plan.name, reason=reason)
-            self._logged = True
+            if said := self._flapping.lost(self._clock.now_ns()):
+                log.warning(f"device {said}", device=self.plan.name, reason=reason)
+            self._logged = not self._flapping.quiet
         self._become("bad", reason)
         if self._told or not self.tags:
             return

@@ -13,6 +13,7 @@ import structlog
 from edgeflow.clock import Clock
 from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended
+from edgeflow.devices.flapping import Flapping
 from edgeflow.devices.plan import LinkPlan
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Rejected
@@ -72,6 +73,7 @@ class Link:
         self.reason = "not yet connected"
         self._clients, self._clock = clients, clock
         self._backoff, self._said = Backoff(), ""
+        self._flapping = Flapping()
         self._at_once = False
         self._free, self._idle = asyncio.Event(), asyncio.Event()
         self._free.set()
@@ -119,7 +121,7 @@ class Link:
         self._backoff.reset()
         if self._state == "good":
             return
-        if self._state == "bad":
+        if self._state == "bad" and not self._flapping.quiet:
             log.info("link back", link=self.plan.name, after=duration_text(self._clock.now_ns() - self._since_ns))
         self._state, self.reason, self._since_ns = "good", "", self._clock.now_ns()
 
@@ -215,7 +217,8 @@ class Link:
                 self._at_once = True  # that one has to wait, not the others
                 return
         if self._state != "bad":
-            log.warning("link lost", link=self.plan.name, reason=reason)
+            if said := self._flapping.lost(self._clock.now_ns()):
+                log.warning(f"link {said}", link=self.plan.name, reason=reason)
             self._state, self._since_ns = "bad", self._clock.now_ns()
         self.reason = reason
         for client in self._clients:

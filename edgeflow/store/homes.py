@@ -14,6 +14,7 @@ from edgeflow.store.documents import replace_file
 
 log = structlog.get_logger(__name__)
 
+USUAL_STATE = Path("/var/lib/edgeflow")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 
 
@@ -25,6 +26,8 @@ class FolderHome(Home):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        state = folder.absolute().parent.parent
+        self.option = f" --state {state}" if state != USUAL_STATE else ""
         self._unsaved: dict[str, bytes | None] = {}
         self._lock = threading.Lock()
         self.changed = asyncio.Event()

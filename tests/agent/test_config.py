@@ -178,6 +178,18 @@ MISTAKES = {
             "write 500 ms or less"
         ],
     ),
+    "a device that keeps the light's link busy until its watchdog fires": (
+        GOOD.replace(
+            "  press1:\n    link: plc\n",
+            "  meter: {link: plc, timeout: 5 s, tags: {power: {address: 1}}}\n"
+            "  press1:\n    link: plc\n    watchdog: 3 s\n",
+        ).replace(", unguarded: [press1]", ""),
+        FLOW,
+        [
+            "gateway.yaml:5:22 devices.meter.timeout: 5 s is too long behind the link of press1: while meter is silent "
+            "the light cannot be refreshed, and the watchdog of press1, 3 s, turns it off; write less than 2 s"
+        ],
+    ),
     "a device without a watchdog that is no device of the light": (
         GOOD.replace("unguarded: [press1]", "unguarded: [press1, press2]"),
         FLOW,
@@ -201,6 +213,19 @@ def test_a_mistake_is_one_line_with_its_place_and_what_to_write_instead(site: Si
     text, flow, lines = MISTAKES[name]
     site.write(text, flow)
     assert site.wrong() == lines
+
+
+def test_what_a_flow_of_ours_misses_is_told_where_it_is_used(site: Site) -> None:
+    site.write(
+        GOOD.replace(
+            "flow: test/scaled, with: {machine: press1}", "flow: energy/meter, with: {meter: press1, machine: press1}"
+        )
+    )
+    lines = site.wrong()
+    assert all(
+        line.startswith("gateway.yaml:15:3 flows.scaled: energy/meter does not fit what is here: ") for line in lines
+    )
+    assert any("there is no tag 'press1/energy'" in line for line in lines)
 
 
 def test_every_mistake_is_told_at_once(site: Site) -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgeflow.agent.api import result_bytes
 from edgeflow.agent.views import Press, Status
 from edgeflow.errors import LinkDown, Rejected
-from edgeflow.model import Record
+from edgeflow.model import Record, Request
 from edgeflow.testing.loop import in_virtual_time
 from edgeflow.units import NS_PER_S
 from tests.agent.conftest import SITE, Folder, Gateway
@@ -217,3 +217,16 @@ def test_no_result_is_too_odd_to_be_shown() -> None:
     odd: Any = {"deep": deep, "large": 10**30, "bytes": b"\x01", "nan": float("nan"), 3: "three"}
     shown = json.loads(result_bytes(Record("s", "k", 1, 0, odd)))
     assert (shown["data"]["large"], shown["data"]["nan"], shown["data"]["3"]) == (str(10**30), None, "three")
+
+
+@pytest.mark.parametrize("strange", [b"\xff", [1, 2], {"a": 1}, 10**400, "\ud800", float("nan")])
+def test_whatever_a_flow_asks_of_an_output_the_status_can_be_told(site: Folder, strange: Any) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        gateway.engine.requests.put(Request("light/x", "d/limit", {"value": strange}, 500, gateway.clock.now_ns()))
+        gateway.conductor.effects()
+        await asyncio.sleep(1)
+        return gateway.view.status().model_dump_json()
+
+    told = json.loads(with_gateway(work)(site))
+    (limit,) = [output for output in told["outputs"] if output["name"] == "d/limit"]
+    assert limit["shown"] == "failed"

@@ -220,6 +220,20 @@ async def test_what_is_read_back_differently_is_failed_with_the_reason(rig: Any)
 
 
 @in_virtual_time
+@pytest.mark.parametrize("strange", [[1], {"a": 1}, True, 1, None, float("nan"), 10**400, b"on", "green"])
+async def test_what_is_no_level_is_failed_and_breaks_nothing(rig: Any, strange: Any) -> None:
+    wire = Wire({5: 0})
+    plant = rig(TIER, [wire.driver()])
+    async with plant.run():
+        await asyncio.sleep(1)
+        plant.devices.apply([Decision("light", {"red": strange}, {"red": "flow/write"})])
+        await asyncio.sleep(1)
+        plant.devices.apply([Decision("light", {"red": "on"}, {"red": "flow/write"})])
+        await asyncio.sleep(1)
+    assert wire.values[5] == 257
+
+
+@in_virtual_time
 async def test_a_refused_element_does_not_keep_the_others_from_being_written(rig: Any) -> None:
     wire = Wire(OFF)
     wire.refused = {1: "illegal address"}
@@ -274,6 +288,30 @@ async def test_leaving_ends_by_its_deadline_where_a_device_hangs(rig: Any) -> No
         begin_s = plant.loop.time()
         await plant.devices.exit_pattern(begin_s + 0.5)
         assert plant.loop.time() - begin_s <= 0.5
+
+
+@in_virtual_time
+async def test_the_exit_pattern_waits_for_a_request_that_a_silent_neighbour_keeps_on_the_line(rig: Any) -> None:
+    wire = Wire({0: False, 2: 1})
+    wire.silent = {2}
+    text = """
+links: {l: {driver: fake}}
+devices:
+  io1: {link: l, unit: 1, tags: {green: {address: 0, type: boolean, writable: true}}}
+  dead: {link: l, unit: 2, timeout: 5 s, tags: {a: {address: 2}}}
+outputs: {lamp: {elements: {green: io1/green}}}
+"""
+    plant = rig(text, [wire.driver(serial=True)])
+    async with plant.run():
+        await asyncio.sleep(0.5)
+        plant.devices.apply([Decision("lamp", {"green": "on"}, {"green": "flow/lamp"})])
+        await asyncio.sleep(20)
+        asked = len(wire.requests("read", 2))
+        while len(wire.requests("read", 2)) == asked:  # noqa: ASYNC110 - the wire has no event
+            await asyncio.sleep(0.01)
+        assert wire.values[0]
+        await plant.devices.exit_pattern(plant.loop.time() + 2 + plant.devices.exit_s)
+    assert not wire.values[0], "nobody leaves it green"
 
 
 @in_virtual_time

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -182,6 +183,21 @@ async def test_a_driver_that_breaks_its_promise_loses_its_session(rig: Any) -> N
         await asyncio.sleep(10)
         assert plant.latest("d/a").quality == GOOD
     assert plant.devices.status().links[0].stats.broken >= 1
+
+
+async def test_a_loop_that_was_held_up_is_no_broken_promise_of_a_driver(rig: Any) -> None:
+    wire = Wire({1: 1, 2: 1})
+    plant = rig(ONE.replace("every: 500 ms", "every: 60 ms, timeout: 100 ms"), [wire.driver()])
+    async with plant.run():
+        await asyncio.sleep(0.2)
+        for _ in range(3):
+            wire.hang()
+            while not wire.in_flight:  # noqa: ASYNC110 - the wire has no event
+                await asyncio.sleep(0.001)
+            time.sleep(1.0)  # noqa: ASYNC251 - this is what is tried
+            wire.heal()
+            await asyncio.sleep(0.1)
+    assert plant.devices.status().links[0].stats.broken == 0
 
 
 @in_virtual_time

@@ -9,6 +9,7 @@ import pytest
 from edgeflow.errors import ConfigError
 from edgeflow.model import BAD, GOOD
 from edgeflow.testing.loop import in_virtual_time
+from edgeflow.testing.relay import until
 from edgeflow.testing.session import Wire
 
 LINE = "links: {l: {driver: fake}}\ndevices:\n" + "".join(
@@ -91,8 +92,7 @@ async def test_one_lost_answer_is_asked_for_again_and_nobody_notices(rig: Any) -
         for _ in range(3):
             before = len(wire.requests("read", 7))
             wire.slow[7] = 5.0
-            while len(wire.requests("read", 7)) == before:
-                await asyncio.sleep(0.001)
+            await until(lambda before=before: len(wire.requests("read", 7)) > before, "it is asked")
             wire.slow[7] = 0.01
             await asyncio.sleep(30)
         assert plant.device("d7").state == "good"

@@ -90,7 +90,9 @@ async def test_a_device_with_its_words_the_other_way_round_is_known_and_judged_w
     turned = {address: device.tables["input"][address ^ 1] for address in device.tables["input"]}
     found = await findings(Registers({"input": turned}), template="eastron/sdm120")
     assert {row["result"] for row in rows(found, "probe").values()} == {"does not fit"}
-    assert "With `word_order: little` at the device its probe fits. Write that; what follows is read so." in notes(found)
+    assert "With `word_order: little` at the device its probe fits. Write that; what follows is read so." in notes(
+        found
+    )
     assert rows(found, "tag")["power"]["value"] == 1.84
     assert notes(found)[-1] == "m: 11 of 11 tags were read. It fits eastron/sdm120 with `word_order: little`."
     found = await findings(Registers({"input": turned}), template="eastron/sdm120", word_order="little")

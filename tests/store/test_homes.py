@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeflow.store.homes import Homes
+from edgeflow.store.homes import FolderHome, Homes
 
 
 def test_what_was_put_is_there_at_once_and_after_a_restart(tmp_path: Path) -> None:
@@ -72,3 +72,8 @@ def test_a_full_disk_loses_nothing_that_can_be_saved_later(tmp_path: Path) -> No
     (tmp_path / "modbus").unlink()
     home.flush()
     assert (tmp_path / "modbus/learned/a").read_bytes() == b"{}"
+
+
+def test_a_home_in_another_state_folder_says_how_a_command_finds_it(tmp_path: Path) -> None:
+    assert FolderHome(tmp_path / "drivers" / "opcua").option == f" --state {tmp_path}"
+    assert FolderHome(Path("/var/lib/edgeflow/drivers/opcua")).option == ""

@@ -16,6 +16,8 @@ from edgeflow_modbus.link import Link
 from edgeflow_modbus.scan import ScanOptions, numbers, scan
 from edgeflow_modbus.tools import GuessOptions, IdentifyOptions, guess, identify
 
+from .lines import serving
+
 
 async def found(tool, link, options):
     return [finding async for finding in tool(link, Home(), options)]
@@ -222,6 +224,26 @@ async def test_a_unit_that_answers_only_now_and_then_is_found_too():
     async with Gateway(units, silent=False, moody={3}) as port:
         findings = await found(guess, at(port), GuessOptions(address=0, unit=3, timeout="50 ms"))
     assert "holding registers 0 to 3" in notes(findings)[0]
+
+
+async def test_a_gateway_that_waits_long_for_dead_units_hides_none():
+    """It asks one after the other, and only after 0.12 s does it say that a unit does not answer."""
+
+    class Slow(Gateway):
+        async def serve(self, reader, writer):
+            while True:
+                head = await reader.readexactly(7)
+                pdu = await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
+                there = head[6] in self.units
+                await asyncio.sleep(0.01 if there else 0.12)
+                answer = self.units[head[6]].reply(pdu) if there else bytes((pdu[0] | 0x80, 11))
+                writer.write(head[:4] + (len(answer) + 1).to_bytes(2, "big") + head[6:7] + answer)
+
+    slow = Slow({}, silent=False)
+    slow.units = {number: Registers({"holding": {0: 1}}) for number in (7, 12)}
+    async with serving(slow.serve) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-14", timeout="50 ms"))
+    assert sorted((row["unit"], row["remark"]) for row in rows(findings)) == [(7, ""), (12, "")]
 
 
 async def test_a_scan_ends_where_a_device_does_not_look_at_the_number():

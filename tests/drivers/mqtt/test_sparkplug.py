@@ -224,6 +224,24 @@ def test_a_birth_brings_everything_and_data_come_by_name_or_alias_with_their_tim
     assert plant.sent == []
 
 
+def test_an_alias_that_two_metrics_have_is_nobodys() -> None:
+    plant = Plant()
+    plant.hear("NBIRTH", metric("bdSeq", datatype=8, stored=write(11, "uint", 0)), seq=0)
+    plant.hear("DBIRTH", metric("Good", 1, 3, integer(5)), metric("Speed", 1, 3, integer(6)), seq=1, device="press")
+    plant.hear("DDATA", metric(alias=1, stored=integer(99)), seq=2, device="press")
+    assert [value for value, _ in plant.latest().values()] == [5, 6]
+    assert plant.rebirths() == 1
+
+
+def test_a_value_of_another_data_type_than_its_birth_is_uncertain() -> None:
+    plant = Plant().born()
+    plant.hear("DDATA", metric(alias=1, datatype=1, stored=integer(300)), seq=2, device="press")
+    value, (quality, reason) = plant.latest()[0]
+    assert (value, quality) == (44, UNCERTAIN)
+    assert "not that of its birth" in reason
+    assert plant.rebirths() == 1
+
+
 def test_a_birth_that_lacks_a_metric_says_so_and_names_one_that_is_written_alike() -> None:
     plant = Plant(Point(metric="good"), Point(metric="Speed")).born()
     value, (quality, reason) = plant.latest()[0]
@@ -263,6 +281,24 @@ def test_the_death_of_an_earlier_connection_is_not_believed() -> None:
     assert plant.latest()[0] == (100, (None, ""))
     plant.hear("NDEATH", metric("bdSeq", datatype=8, stored=write(11, "uint", 5)))
     assert plant.latest()[0][1][0] is BAD
+
+
+def test_a_death_whose_number_is_wrong_is_believed_when_nothing_is_heard_any_more() -> None:
+    plant = Plant().born(bd_seq=5)
+    wrong = metric("bdSeq", datatype=8, stored=write(11, "uint", 7))
+    plant.hear("NDEATH", wrong)
+    assert plant.rebirths() == 1, "who lives can say so"
+    plant.hear("DDATA", metric(alias=1, stored=integer(101)), seq=2, device="press")
+    plant.now_s += 20
+    plant.feed.beat()
+    assert plant.latest()[0] == (101, (None, "")), "it has spoken"
+    plant.hear("NDEATH", wrong)
+    plant.now_s += 20
+    plant.feed.beat()
+    assert plant.latest()[0][1][0] is BAD
+    assert "it has said nothing since" in plant.latest()[0][1][1]
+    plant.born(bd_seq=5)
+    assert plant.latest()[0] == (100, (None, ""))
 
 
 def test_a_birth_that_its_own_death_has_overtaken_is_asked_for_once_more() -> None:
