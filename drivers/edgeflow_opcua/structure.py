@@ -14,10 +14,11 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import from_binary
+from asyncua.ua.uaerrors import UaError
 
 from edgeflow_opcua.address import below, written
 from edgeflow_opcua.binary import BUILT_IN, MOST_DIMENSIONS, Decoder, Malformed, shaped
-from edgeflow_opcua.wire import Wire, read_request
+from edgeflow_opcua.wire import GARBLED, Wire, read_request
 
 Read = Callable[[Decoder], Any]
 Names = dict[int, str]
@@ -87,13 +88,22 @@ class Types:
         kind = self._encodings.get(encoding)
         if kind is None:
             if encoding.NamespaceIndex == 0 and encoding in ua.extension_objects_by_typeid:
-                return self.unfold(from_binary(ua.extension_objects_by_typeid[encoding], Buffer(value.Body)))
+                return self._standard(encoding, value.Body)
             self.wanted.add(encoding)
             raise Unknown(f"the structure of type {encoding.to_string()} is not known yet")
         try:
             return self._read(kind, Decoder(value.Body))
         except (Malformed, RecursionError) as error:
             raise Unknown(f"the structure does not fit its own description: {error}") from None
+
+    def _standard(self, encoding: ua.NodeId, body: bytes) -> Any:
+        """One of the standard's own structures, which the library knows."""
+        try:
+            return self.unfold(from_binary(ua.extension_objects_by_typeid[encoding], Buffer(body)))
+        except Unknown:
+            raise
+        except (*GARBLED, UaError) as error:
+            raise Unknown(f"the structure of type {encoding.to_string()} is garbled: {error}") from None
 
     def _read(self, kind: ua.NodeId, source: Decoder) -> Any:
         known = self._kinds.get(kind, "the server does not describe it")

@@ -16,6 +16,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.crypto import security_policies
 from asyncua.crypto.uacrypto import InvalidSignature as WrongSignature  # type: ignore[attr-defined]  # its own one
+from asyncua.ua import ua_binary
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.uaerrors import UaError, UaStatusCodeError
@@ -56,8 +57,22 @@ _POLICIES: dict[str, type[security_policies.SecurityPolicy]] = {
     "Aes128_Sha256_RsaOaep": security_policies.SecurityPolicyAes128Sha256RsaOaep,
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
 }
-_GARBLED = (ValueError, LookupError, ArithmeticError, TypeError, struct.error)
+GARBLED = (
+    ValueError, LookupError, ArithmeticError, TypeError, AttributeError, AssertionError, RecursionError, struct.error,
+)  # fmt: skip
 """What asyncua raises where an answer is no OPC UA."""
+
+_read_array = ua_binary.unpack_uatype_array
+
+
+def _read_no_array_of_nothing(vtype: ua.VariantType, data: Any) -> list[Any] | None:
+    """The library makes as many values as an array claims; of nulls, which take no bytes, thousands of millions."""
+    if vtype is ua.VariantType.Null:
+        raise UaError("an array of nulls")
+    return _read_array(vtype, data)
+
+
+ua_binary.unpack_uatype_array = _read_no_array_of_nothing
 
 
 class Wire:
@@ -118,7 +133,7 @@ class Wire:
             raise self.down("its signature does not fit its certificate; somebody may be in between") from error
         except UaError as error:
             raise self.down(str(error) or type(error).__name__) from error
-        except _GARBLED as error:
+        except GARBLED as error:
             raise self.down(f"it answered what is no OPC UA ({error})") from error
         self._asked_at = asyncio.get_running_loop().time()
         return answer

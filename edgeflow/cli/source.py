@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -55,12 +56,24 @@ def agent_url(source: Document | None) -> str:
     return f"http://{host}:{settings.get('port') or DEFAULT_PORT}"
 
 
+def must_be_ours(where: str, source: Document) -> None:
+    """Raises EdgeFlowError where the agent at this address is another gateway's than the configuration's; says so."""
+    gateway = source.data.get("gateway")
+    ours = gateway.get("name") if isinstance(gateway, dict) else None
+    theirs = api.get(where, "/api/v1/status")["gateway"]["name"]
+    if ours is not None and theirs != ours:
+        print(f"The agent at {where} is that of {theirs}, not of {ours}.", file=sys.stderr)
+        raise EdgeFlowError(f"the agent of {theirs}")
+
+
 class AgentLinks:
     """The agent that may have the links of a configuration in use."""
 
     def __init__(self, source: Document | None, url: str | None, state: str | None) -> None:
         self.url, self._state = url or agent_url(source), state
         try:
+            if source is not None and url is None:
+                must_be_ours(self.url, source)
             self._links = {link["name"]: link for link in api.get(self.url, "/api/v1/links")["links"]}
         except (EdgeFlowError, KeyError, TypeError):
             self._links = {}

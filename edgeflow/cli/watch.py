@@ -20,7 +20,7 @@ import structlog
 
 from edgeflow.cli import api
 from edgeflow.cli.findings import Table, shown
-from edgeflow.cli.source import DEFAULT_CONFIG, AgentLinks, agent_url, read_source
+from edgeflow.cli.source import DEFAULT_CONFIG, AgentLinks, agent_url, must_be_ours, read_source
 from edgeflow.clock import SystemClock, utc_ns, utc_text
 from edgeflow.devices.devices import Devices
 from edgeflow.devices.part import part
@@ -66,7 +66,10 @@ def watch(names: Sequence[str], config: Path | None, url: str | None, *, once: b
     """Shows values until Ctrl-C; returns the exit code. Raises EdgeFlowError where there is nothing to show."""
     source = read_source(config) if config is not None or (url is None and DEFAULT_CONFIG.exists()) else None
     try:
-        from_agent = FromAgent(url or agent_url(source), names)
+        where = url or agent_url(source)
+        if source is not None and url is None:
+            must_be_ours(where, source)
+        from_agent = FromAgent(where, names)
     except EdgeFlowError:
         if source is None or url is not None:
             raise

@@ -223,7 +223,7 @@ def test_what_a_flow_of_ours_misses_is_told_where_it_is_used(site: Site) -> None
     )
     lines = site.wrong()
     assert all(
-        line.startswith("gateway.yaml:15:3 flows.scaled: energy/meter does not fit what is here: ") for line in lines
+        line.startswith("gateway.yaml:17:3 flows.scaled: energy/meter does not fit what is here: ") for line in lines
     )
     assert any("there is no tag 'press1/energy'" in line for line in lines)
 

@@ -453,6 +453,14 @@ def test_watching_asks_the_agent_and_shows_its_raw_values(agent: Agent) -> None:
     )
 
 
+def test_another_gateways_agent_at_the_same_address_is_not_asked(agent: Agent, tmp_path: Path) -> None:
+    other = tmp_path / "gateway.yaml"
+    other.write_text(agent.config.read_text().replace("name: line1", "name: line2"))
+    done = edgeflow("watch", "press/ideal", "--once", "--config", other)
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"The agent at {agent.url} is that of line1, not of line2.\n")
+
+
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, str]]:
     """An agent that has a serial line with three units, and the line."""

@@ -21,7 +21,14 @@ OURS = re.compile(
     """,
     re.VERBOSE,
 )
-SOURCES = {"www.w3.org", "www.apache.org", "keepachangelog.com", "semver.org", "opcfoundation.org", "www.opcfoundation.org"}
+SOURCES = {
+    "www.w3.org",
+    "www.apache.org",
+    "keepachangelog.com",
+    "semver.org",
+    "opcfoundation.org",
+    "www.opcfoundation.org",
+}
 OF_PACKAGES = {"feross.org", "github.com", "opencollective.com", "paulmillr.com", "tidelift.com", "www.patreon.com"}
 """npm writes into its lock file where a package asks for money; nothing is fetched from there."""
 

@@ -350,7 +350,13 @@ def operator(line: Line, figures: Figures) -> None:
     assert "(good," in read.stdout
     begun = time.time()
     write = line.edgeflow(
-        "write", "io1/blue", "true", "--lease=3 s", "--reason=trying", f"--agent={agent}", f"--state={line.folder}/agent"
+        "write",
+        "io1/blue",
+        "true",
+        "--lease=3 s",
+        "--reason=trying",
+        f"--agent={agent}",
+        f"--state={line.folder}/agent",
     )
     assert write.returncode == 0, write.stderr
     assert line.truth()["lamp"]["levels"]["blue"]

@@ -6,11 +6,19 @@ import asyncio
 import struct
 
 import pytest
+from asyncua import ua
+from asyncua.common.utils import Buffer
+from asyncua.ua.ua_binary import variant_from_binary
+from asyncua.ua.uaerrors import UaError
+from hypothesis import given
+from hypothesis import strategies as some
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow_opcua import DRIVER
 from edgeflow_opcua.settings import Link
+from edgeflow_opcua.structure import Types, Unknown
+from edgeflow_opcua.wire import Wire
 
 PIECE = bytes(1 << 20)
 _MANY = 1 << 26
@@ -46,3 +54,25 @@ async def test_a_piece_without_end_ends_the_connection() -> None:
     finally:
         server.close()
     assert sent < _MANY, "the connection ended, not the server"
+
+
+NULLS = b"\x80" + struct.pack("<i", 0x7FFFFFFF)
+"""A Variant of five bytes that claims to be an array of two thousand million nulls."""
+LITERAL = ua.NodeId(597)  # LiteralOperand, a structure of the standard that holds a Variant
+TYPES = Types(Wire("opc.tcp://127.0.0.1", Link(url="opc.tcp://127.0.0.1", security="none"), Home()))
+STANDARD = [node for node in ua.extension_objects_by_typeid if node.NamespaceIndex == 0]
+
+
+def test_a_variant_of_five_bytes_does_not_hold_up_everything() -> None:
+    with pytest.raises(UaError, match="array of nulls"):
+        variant_from_binary(Buffer(NULLS))
+    with pytest.raises(Unknown, match="i=597 is garbled: an array of nulls"):
+        TYPES.unfold(ua.ExtensionObject(LITERAL, NULLS))
+
+
+@given(some.sampled_from(STANDARD), some.binary(max_size=100))
+def test_a_garbled_structure_is_the_fault_of_its_value_alone(node: ua.NodeId, body: bytes) -> None:
+    try:
+        TYPES.unfold(ua.ExtensionObject(node, body))
+    except Unknown:
+        return

@@ -102,7 +102,9 @@ def test_the_type_of_a_node_is_that_of_the_value_it_holds() -> None:
 
 @given(some.sampled_from(["boolean", "integer", "number", "text", "bytes"]), some.data())
 def test_a_value_of_a_server_is_shown_or_refused_with_a_reason(kind: Any, data: some.DataObject) -> None:
-    plain = some.none() | some.booleans() | some.integers(-(2**63), 2**64 - 1) | some.floats() | some.text() | some.binary()
+    plain = (
+        some.none() | some.booleans() | some.integers(-(2**63), 2**64 - 1) | some.floats() | some.text() | some.binary()
+    )
     value = data.draw(plain | some.lists(plain) | some.dictionaries(some.text(), plain))
     reason = ""
     try:
