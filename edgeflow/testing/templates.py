@@ -32,7 +32,7 @@ from edgeflow.devices.devices import Devices
 from edgeflow.devices.plan import Plant
 from edgeflow.devices.template import CASE, FOLDER, Library, read
 from edgeflow.document import Document
-from edgeflow.driver import Finding, Home, Row
+from edgeflow.driver import Finding, Home, Note, Row
 from edgeflow.errors import ConfigError, LinkDown, Rejected
 from edgeflow.model import BAD, Block, Sample, Scalar, Value
 from edgeflow.testing.compare import equals
@@ -162,10 +162,14 @@ class _Run:
         return bad or any(part in str(cells["says"]) for part in self.case.look)
 
     async def _complains(self, device: Mapping[str, Any], says: str) -> list[str]:
-        wrong = [cells for cells in _cells(await self._findings(self._plant(device))) if cells["result"] in WRONG]
-        if any(says in str(cells["says"]) for cells in wrong):
+        findings = await self._findings(self._plant(device))
+        told = [str(cells["says"]) for cells in _cells(findings) if cells["result"] in WRONG]
+        if not told:
+            return [f"with {dict(device)} the check must say {says!r}, but nothing is wrong"]
+        told += [finding.text for finding in findings if isinstance(finding, Note)]
+        if any(says in text or says in text.replace("_", " ") for text in told):
             return []
-        heard = "; ".join(str(cells["says"]) for cells in wrong[:3]) or "nothing is wrong"
+        heard = "; ".join(told[:3])
         return [f"with {dict(device)} the check must say {says!r}; it said: {heard}"]
 
 
