@@ -140,10 +140,16 @@ def _is_light(output: OutputBinding) -> bool:
 
 
 def implicit_outputs(tags: Mapping[str, Tag], outputs: Mapping[str, OutputBinding]) -> Mapping[str, OutputBinding]:
-    """A value output, named like its tag, for every writable tag that no configured output drives."""
+    """A value output, named like its tag, for every writable tag that no configured output drives.
+
+    A switch goes off when the source of who holds it is lost; it may be a light.
+    """
     driven = {element.tag for output in outputs.values() for element in output.elements.values()}
     return {
-        name: OutputBinding(OutputPlan(name, (VALUE,)), {VALUE: Element(name, None, name)})
+        name: OutputBinding(
+            OutputPlan(name, (VALUE,), when_stale={VALUE: False} if tag.type == "boolean" else {}),
+            {VALUE: Element(name, None, name)},
+        )
         for name, tag in tags.items()
         if tag.writable and name not in driven and name not in outputs
     }

@@ -105,10 +105,10 @@ class Requests:
             last = self._last.get(output)
             if decision == last and alike(decision.levels, last.levels):
                 continue
-            due_ns = self._due(decision, last)
-            if due_ns > now_ns:
-                self._later[output] = due_ns
-                continue
+            if last is not None:
+                decision = self._paced(decision, last, now_ns)
+                if decision == last and alike(decision.levels, last.levels):
+                    continue
             self._last[output] = decision
             if last is not None:
                 self._changed[output] = now_ns
@@ -116,17 +116,24 @@ class Requests:
         self._touched = set(self._later)
         return changed
 
-    def _due(self, decision: Decision, last: Decision | None) -> int:
-        """When a decision may be carried out. Only a flow's own wish waits, never a person's or what is safe."""
-        output = decision.output
-        if self._policy.permits is None or last is None or output not in self._changed:
-            return 0
-        wait_ns, safe = 0, self.outputs[output].when_stale
-        for element, level in decision.levels.items():
-            winner = decision.winners[element]
-            if level == last.levels.get(element):
+    def _paced(self, wanted: Decision, last: Decision, now_ns: int) -> Decision:
+        """What may be shown now. Only what a flow wishes waits, all of it together; never a person or what is safe."""
+        output = wanted.output
+        if self._policy.permits is None or output not in self._changed:
+            return wanted
+        wait_ns, safe, waiting = 0, self.outputs[output].when_stale, []
+        for element, level in wanted.levels.items():
+            winner = wanted.winners[element]
+            if alike({element: level}, {element: last.levels.get(element)}):
                 continue
-            if "/" not in winner or winner.startswith(OPERATORS) or level == safe.get(element):
-                return 0
-            wait_ns = max(wait_ns, self._policy.every_ns(output, winner.partition("/")[0]))
-        return self._changed[output] + wait_ns
+            if "/" in winner and not winner.startswith(OPERATORS) and level != safe.get(element):
+                waiting.append(element)
+                wait_ns = max(wait_ns, self._policy.every_ns(output, winner.partition("/")[0]))
+        if not waiting or self._changed[output] + wait_ns <= now_ns:
+            return wanted
+        self._later[output] = self._changed[output] + wait_ns
+        return Decision(
+            output,
+            wanted.levels | {element: last.levels[element] for element in waiting},
+            wanted.winners | {element: last.winners[element] for element in waiting},
+        )

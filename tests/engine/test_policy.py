@@ -117,3 +117,15 @@ def test_true_and_one_are_not_the_same_wish() -> None:
     made.decisions(0)
     made.put(wish("oven/setpoint", {"value": 1}))
     assert [type(level) for level in shown(made, 1)["oven/setpoint"].values()] == [int]
+
+
+def test_what_is_safe_does_not_take_along_what_comes_too_soon() -> None:
+    made = requests(Permit("lamp", ("f",), every_ns=10 * NS_PER_S))
+    made.put(wish("lamp", {"green": "off"}, "f/lamp"))
+    made.decisions(0)
+    made.put(wish("lamp", {"green": "flash"}, "f/lamp"))
+    assert shown(made, 20) == {"lamp": {"green": "flash", "blue": "off"}}
+    made.put(wish("lamp", {"green": "on", "blue": "flash"}, "f/lamp"))
+    assert shown(made, 21) == {"lamp": {"green": "flash", "blue": "flash"}}, "blue is what it shows when nobody knows"
+    assert made.next_end() is not None
+    assert shown(made, 31)["lamp"] == {"green": "on", "blue": "flash"}
