@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,9 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "edgeflow.cli.main"]
 
 
+_STATE = tempfile.TemporaryDirectory(prefix="edgeflow-state-")  # not the one of this machine
+
+
 def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGEFLOW")}
-    return {**kept, "COLUMNS": "120", **more}
+    return {**kept, "COLUMNS": "120", "EDGEFLOW_STATE": _STATE.name, **more}
 
 
 def edgeflow(*arguments: str | Path | int, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
