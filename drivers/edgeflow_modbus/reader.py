@@ -80,7 +80,7 @@ class PointsReader:
     Most polls ask for the planned blocks and unpack them, nothing else. Now and then, and whenever the
     device refuses something, one is made with care: it measures, takes apart what is refused, and tries
     what might be better. What a refusal leaves no time for is BAD in that poll, and comes first in the next.
-    Refused points are asked for again after a minute, later every hour.
+    Refused points are asked for again after a minute, later every hour; where all are refused, at every poll.
     """
 
     def __init__(
@@ -181,6 +181,8 @@ class PointsReader:
             self._retry_s = min(2 * self._retry_s, _RETRY_LONGEST_S) if self._scout.doubtful else _RETRY_S
             self._retry_at = begun + self._retry_s
             self._scout.retry(begun - self._begun)
+        elif self._scout.hopeless:
+            self._scout.knock()
         self._pace = 0.0
         self._measured += 1
         return await self._read_on(0, [], None, deadline)
@@ -269,7 +271,7 @@ class PointsReader:
                 self._faults.pop(part, None)
 
     def _next_care(self) -> float:
-        if self._scout.busy or self._measured < _MEASURED_FIRST:
+        if self._scout.busy or self._scout.hopeless or self._measured < _MEASURED_FIRST:
             return 0.0
         return min(self._time() + _MEASURE_S, self._retry_at)
 

@@ -58,6 +58,11 @@ class Scout:
         """Whether something is refused that might be given later."""
         return bool(self.refused or self.mute or self._denied or self._learned.borders)
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether everything is refused, as by a device that is only starting."""
+        return bool(self.refused) and not self.blocks
+
     # --- what is read ---------------------------------------------------------------------------------
 
     def give(self, block: Block) -> None:
@@ -180,6 +185,11 @@ class Scout:
                 break
         self._learned.doubt(self._turn)
         self._turn += 1
+
+    def knock(self) -> None:
+        """Asks again for what was refused, from the beginning."""
+        self._denied.clear()
+        self._ask_again()
 
     def _ask_again(self) -> None:
         self._again = deque(plan(self.refused, replace(self._rules(), max_gap=0)))

@@ -178,3 +178,19 @@ async def test_no_points_are_no_requests():
     async with plc_and_reader([]) as (plc, read):
         assert await read() == ([], {})
         assert not plc.asked
+
+
+async def test_a_device_that_refuses_everything_while_it_starts_is_read_as_soon_as_it_has_started():
+    async with plc_and_reader(registers(*range(30), *range(100, 130), 200)) as (plc, read):
+        plc.lacks(*range(400))
+        for _ in range(40):
+            values, faults = await read()
+            assert not any(values)
+            assert len(faults) == 61
+        assert len(plc.asked) <= 8, "it is asked, but not flooded"
+        plc.refuse = lambda address, count: None
+        for _ in range(2):
+            await read()
+        values, faults = await read()
+        assert values == [*range(30), *range(100, 130), 200]
+        assert not faults
