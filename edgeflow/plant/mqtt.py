@@ -91,6 +91,9 @@ class OvenDevice:
             if not self._silent:
                 payload = _GARBAGE[beat % len(_GARBAGE)] if self._garbling else json.dumps(self.state()).encode()
                 await client.publish(STATE_TOPIC, payload, qos=1, timeout=_PUBLISH_S)
+                own = asyncio.current_task()
+                if own is not None and own.cancelling():  # Python 3.11 loses it where the receipt comes at that moment
+                    raise asyncio.CancelledError
             beat += 1
             await asyncio.sleep(_EVERY_S)
 
