@@ -48,7 +48,7 @@ class Session:
         self._chip.close()
 
     async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:  # noqa: ARG002 - contract
-        """Takes the lines over; a line that cannot be had is a fault of its own."""
+        """The first read takes the lines over; one that cannot be had is a fault of its own."""
 
         async def read(deadline: float) -> Column:  # noqa: ARG001 - contract; a line answers at once
             return self._now(points)

@@ -26,8 +26,8 @@ class Patience:
     slowest answer seen lately, not the whole time-out. One lost answer is no silence: a device that has
     answered before is asked once more, as long as that takes no more than a twentieth of the link's time. A
     device that does not answer is given three times what it usually took and at most a twentieth of the
-    link's time, and is asked at least every 8 s. Every fiftieth time it has the whole time-out, in case it
-    has become slow.
+    link's time, but is asked at least every 8 s: one that never answered takes its whole time-out then. Every
+    fiftieth time the others have it too, in case they have become slow.
     """
 
     def __init__(self, timeout_s: float) -> None:
