@@ -7,7 +7,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from rich.console import Console
 from edgeflow.cli import api
 from edgeflow.errors import EdgeFlowError
 from edgeflow.flow.library import shipped
+from edgeflow.plant.port import free_port
 
 START_S = 60.0
 STOP_S = 10.0
@@ -196,15 +196,8 @@ class Demo:
 
 
 def _free(wanted: int, taken: set[int]) -> int:
-    """The port itself where nobody listens on it, else one the system gives."""
-    for port in (wanted, 0, 0, 0):
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", port))
-            chosen: int = sock.getsockname()[1]
-            if chosen not in taken:
-                return chosen
-    raise EdgeFlowError(f"no free port instead of {wanted}")
+    """The port itself where nobody listens on it, else another."""
+    return free_port(0 if wanted in taken else wanted)
 
 
 def _answers(url: str) -> bool:

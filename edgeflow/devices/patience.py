@@ -11,7 +11,7 @@ from edgeflow.devices.backoff import Backoff
 T = TypeVar("T")
 
 _TIMES_SLOWEST, _TIMES_USUAL = 5.0, 3.0
-_LEAST_S, _LEAST_PROBE_S = 0.2, 0.1
+_LEAST_S, _LEAST_PROBE_S = 0.2, 0.05
 _FADES, _LEARNS = 0.98, 0.1
 _SHARE = 0.05
 _LONGEST_PAUSE_S = 8.0

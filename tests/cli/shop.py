@@ -6,19 +6,19 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from edgeflow.cli.main import main
+from edgeflow.plant.port import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "edgeflow.cli.main"]
@@ -74,11 +74,6 @@ def here(*arguments: str | Path | int, cwd: Path | None = None) -> Done:
         os.environ.update(kept)
         os.chdir(at)
     return Done(code, out.getvalue(), err.getvalue())
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
 
 
 class Running:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from edgeflow import __version__
+from edgeflow.plant.port import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = [
@@ -49,11 +50,6 @@ def wait_until_it_answers(url: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
 
 
 def test_the_version_is_printed_and_nothing_else() -> None:

@@ -20,7 +20,8 @@ import pytest
 from edgeflow import document
 from edgeflow import driver as drivers
 from edgeflow.cli.tool import parser_of
-from tests.cli.shop import COMMAND, Agent, Plant, edgeflow, environment, free_port, here
+from edgeflow.plant.port import free_port
+from tests.cli.shop import COMMAND, Agent, Plant, edgeflow, environment, here
 from tests.devices.units import Units
 
 ON_CONNECT = "    on_connect: [{{coil: 1, value: true}}]\n"

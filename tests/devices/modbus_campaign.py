@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+
+import structlog
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -128,9 +133,6 @@ class Campaign:
 
     def __init__(self, variant: str, units: Units, devices: Devices, watcher: Watcher, every_s: float) -> None:
         self.variant, self.units, self.devices, self.watcher, self.every_s = variant, units, devices, watcher, every_s
-
-    def faults(self) -> list[str]:
-        return [fault for fault in FAULTS if fault not in NOT_ON_A_LINE[self.variant]]
 
     async def trial(self, fault: str, unit: int, seconds: float) -> Trial:
         """Lets one unit fail for so long, then waits until its data are back."""
@@ -285,42 +287,59 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="how long each fault lasts (600)")
     parser.add_argument("--units", type=int, default=20, help="how many devices (20)")
     parser.add_argument("--answer", type=float, default=0.003, help="seconds that a device takes to answer (0.003)")
+    parser.add_argument(
+        "--at-once", type=int, default=6, help="processes side by side, each with devices and a reader of its own (6)"
+    )
     given = parser.parse_args()
     unknown = set(given.variants) - set(VARIANTS) or set(filter(None, given.faults.split(","))) - set(FAULTS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    failed = []
-    for variant in given.variants or VARIANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            failed += asyncio.run(_run(variant, Path(folder), given))
+    lots = _lots(given.variants or VARIANTS, given.faults.split(",") if given.faults else FAULTS, given.at_once)
+    minutes = max(len(faults) for _, faults in lots) * (given.seconds + 5) / 60 + 1
+    print(f"{given.units} units, every 1 s, each fault for {given.seconds:g} s; this takes {minutes:.0f} min")
+    print(
+        f"{'link':<14}{'fault':<11}{'values':>8}{'wrong':>7}{'missed':>8}{'late p50':>10}{'p99':>8}{'max':>8}{'BAD in':>9}{'back in':>9}",
+        flush=True,
+    )
+    with ProcessPoolExecutor(given.at_once, mp_context=get_context("spawn")) as processes:
+        failed = [each for lot in processes.map(_lot, lots, [given] * len(lots)) for each in lot]
     print(f"failed: {', '.join(failed)}" if failed else "everything holds")
     return bool(failed)
 
 
-async def _run(variant: str, folder: Path, given: argparse.Namespace) -> list[str]:
+def _lots(variants: Sequence[str], faults: Sequence[str], at_once: int) -> list[tuple[str, list[str]]]:
+    """What each process does: one kind of link, and some of its faults."""
+    lots = []
+    shares = max(1, at_once // len(variants))
+    for variant in variants:
+        chosen = [fault for fault in FAULTS if fault in faults and fault not in NOT_ON_A_LINE[variant]]
+        lots += [(variant, share) for n in range(shares) if (share := chosen[n::shares])]
+    return lots
+
+
+def _lot(lot: tuple[str, list[str]], given: argparse.Namespace) -> list[str]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_run(*lot, Path(folder), given))
+
+
+async def _run(variant: str, faults: Sequence[str], folder: Path, given: argparse.Namespace) -> list[str]:
     failed = []
-    print(f"\n{variant}: {given.units} units, every 1 s, each fault for {given.seconds:g} s", flush=True)
-    print(
-        f"  {'fault':<12}{'values':>9}{'wrong':>7}{'missed':>8}{'late p50':>10}{'p99':>8}{'max':>8}{'BAD in':>9}{'back in':>9}"
-    )
     async with campaign(variant, folder, count=given.units, answer_s=given.answer, settle_s=10) as running:
-        chosen = [fault for fault in running.faults() if not given.faults or fault in given.faults.split(",")]
-        for n, fault in enumerate(["", *chosen]):
-            unit = 1 + (7 * n) % given.units
+        for fault in ("", *faults):
+            unit = 1 + 7 * FAULTS.index(fault) % given.units if fault else 1
             trial = await running.trial(fault, unit, given.seconds if fault else min(given.seconds, 30))
             p50, p99, most = trial.percentile(0.5), trial.percentile(0.99), max(trial.late)
             good = not trial.wrong and p99 <= JITTER * running.every_s and trial.back_s <= BACK_S
             bad = f"{trial.bad_s:.2f} s" if trial.bad_s else "-"
-            print(
-                f"  {fault or 'none':<12}{trial.values:>9}{len(trial.wrong):>7}{trial.missed:>8}{p50 * 1e3:>7.1f} ms"
-                f"{p99 * 1e3:>5.0f} ms{most * 1e3:>5.0f} ms{bad:>9}{trial.back_s:>7.2f} s"
-                f"{'' if good else '  DOES NOT HOLD'}",
-                flush=True,
+            row = (
+                f"{variant:<14}{fault or 'none':<11}{trial.values:>8}{len(trial.wrong):>7}{trial.missed:>8}"
+                f"{p50 * 1e3:>7.1f} ms{p99 * 1e3:>5.0f} ms{most * 1e3:>5.0f} ms{bad:>9}{trial.back_s:>7.2f} s"
+                f"{'' if good else '  DOES NOT HOLD'}"
             )
-            for line in trial.wrong[:5]:
-                print(f"    wrong: {line}")
+            print("\n    wrong: ".join([row, *trial.wrong[:5]]), flush=True)
             if not good:
-                failed.append(f"{variant} {fault}")
+                failed.append(f"{variant} {fault or 'none'}")
     return failed
 
 

@@ -40,14 +40,14 @@ class Served:
 @asynccontextmanager
 async def api(factory: Factory) -> AsyncIterator[Served]:
     """The truth over HTTP beside a press and a lamp module; the filler is only known, not started."""
-    press = ModbusDevice(free_port(0), PressUnit(factory), faults=NETWORK | {"reset_counter"})
-    io = ModbusDevice(free_port(0), IoUnit(factory), faults=NETWORK)
+    press = ModbusDevice(free_port(), PressUnit(factory), faults=NETWORK | {"reset_counter"})
+    io = ModbusDevice(free_port(), IoUnit(factory), faults=NETWORK)
     async with AsyncExitStack() as stack:
         for device in (press, io):
             await device.start()
             stack.push_async_callback(device.stop)
         faults = Faults({"press": press, "io1": io, "filler": FillerDevice(0, factory)}, SystemClock())
-        port = free_port(0)
+        port = free_port()
         await stack.enter_async_context(served(TruthApi(factory, faults), port))
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(faults.run(name)) for name in faults.devices]

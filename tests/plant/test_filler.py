@@ -34,7 +34,7 @@ class Heard:
 
 @asynccontextmanager
 async def filler(factory: Factory, during: During) -> AsyncIterator[FillerDevice]:
-    device = FillerDevice(free_port(0), factory)
+    device = FillerDevice(free_port(), factory)
     await device.start()
     try:
         async with during(device.run()):

@@ -24,7 +24,7 @@ READ_13 = bytes.fromhex("0001 0000 0006 01 03 0000 000d")
 
 @asynccontextmanager
 async def served(unit: Unit) -> AsyncIterator[ModbusDevice]:
-    device = ModbusDevice(free_port(0), unit, faults=ALL)
+    device = ModbusDevice(free_port(), unit, faults=ALL)
     await device.start()
     try:
         yield device

@@ -72,7 +72,7 @@ async def test_a_taken_port_is_refused_or_another_is_taken_as_wanted(settings: S
 async def test_a_server_that_ends_by_itself_ends_the_plant_with_the_reason(
     settings: Settings, until: Until, sockets: Sockets
 ) -> None:
-    port = free_port(0)
+    port = free_port()
     task = asyncio.create_task(run(settings.model_copy(update={"truth_port": port})))
     await until(lambda: sockets(port, psutil.CONN_LISTEN) == 1)
     (server,) = [p for p in psutil.Process().children() if "edgeflow.plant.opcua" in " ".join(p.cmdline())]
@@ -85,7 +85,7 @@ async def test_a_server_that_ends_by_itself_ends_the_plant_with_the_reason(
 async def test_a_plant_that_ends_leaves_no_process_behind(
     settings: Settings, until: Until, sockets: Sockets, number: signal.Signals
 ) -> None:
-    port = free_port(0)
+    port = free_port()
     values = settings.model_copy(update={"truth_port": port}).model_dump()
     code = f"import asyncio; from edgeflow.plant.plant import *; asyncio.run(run(Settings(**{values!r})))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from edgeflow.flow.library import shipped
+from edgeflow.plant.port import free_port
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -63,15 +63,6 @@ def until(what: str, look: Callable[[], T | None], within_s: float = SETTLE_S, e
                 return found
         assert time.monotonic() < end, f"not within {within_s:g} s: {what}"
         time.sleep(every_s)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
 
 
 def instant(text: str) -> float:
@@ -146,7 +137,7 @@ class Line:
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        self.port = {name: free_port() for name in PORTS}
         self.config = folder / "gateway.yaml"
         self.config.write_text(edit((shipped("config") / "demo.yaml").read_text("utf-8")), "utf-8")
         port = self.port

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.line import COMMAND, free_ports, until
+from edgeflow.plant.port import free_port
+from tests.system.line import COMMAND, until
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -169,7 +170,7 @@ def _run(text: str, home: Path) -> None:
     """Runs it in a folder, as somebody who has set nothing; ends whatever it leaves."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("EDGEFLOW")}
     ways = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
-    (agent,) = free_ports(1)
+    agent = free_port()
     environment = {**own, "PATH": ways, "EDGEFLOW__HTTP__PORT": str(agent), "TERM": "dumb"}
     process = subprocess.Popen(
         ["bash", "-c", text], cwd=home, env=environment, start_new_session=True,

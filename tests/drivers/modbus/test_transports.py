@@ -4,7 +4,6 @@ import asyncio
 import datetime as dt
 import errno
 import os
-import socket
 import ssl
 from contextlib import asynccontextmanager
 
@@ -19,6 +18,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
+from edgeflow.plant.port import free_port
 from edgeflow.testing.relay import until
 from edgeflow_modbus import DRIVER, port
 from edgeflow_modbus.config import Device, Link, Point
@@ -201,12 +201,6 @@ async def test_pymodbus_is_read_and_written_over_udp():
     async with running(server):
         at = server.transport.get_extra_info("sockname")[1]
         assert await reads(Link(transport="udp", host="127.0.0.1", port=at)) == list(HOLDING.values())
-
-
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Datagrams(asyncio.DatagramProtocol):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeflow.plant.port import free_port
+
 _START_S = 10.0
 
 
@@ -22,7 +24,7 @@ class Broker:
         found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
         assert found, "mosquitto is not installed"
         self._binary = found
-        self.port = self.free_port()
+        self.port = free_port()
         self.tls_port = 0
         self._config = folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", f"allow_anonymous {str(anonymous).lower()}"]
@@ -30,12 +32,6 @@ class Broker:
         lines.append(f"user {getpass.getuser()}")  # started by root it would become another, who cannot read `folder`
         self._config.write_text("\n".join([*lines, *more]) + "\n")
         self.start()
-
-    @staticmethod
-    def free_port() -> int:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
-            return port
 
     def start(self) -> None:
         self.process = subprocess.Popen([self._binary, "-c", str(self._config)], stderr=subprocess.DEVNULL)

@@ -17,9 +17,9 @@ from structlog.testing import capture_logs
 from edgeflow.driver import Column, Home
 from edgeflow.errors import LinkDown
 from edgeflow.model import UNCERTAIN
+from edgeflow.plant.port import free_port
 from edgeflow.testing.relay import until
 from edgeflow_mqtt import DRIVER, Device, Link, Point
-from tests.drivers.mqtt.conftest import Broker
 
 SIX_NS = 1_795_154_400_000_000_000  # 2026-11-20T06:00:00Z
 
@@ -47,7 +47,7 @@ async def watching(session: Any, device: Device, points: list[Point]) -> AsyncIt
 @pytest.fixture
 async def amqtt() -> AsyncIterator[int]:
     """A broker in Python, of 3.1.1 only."""
-    port = Broker.free_port()
+    port = free_port()
     logging.getLogger("amqtt").setLevel(logging.CRITICAL + 1)
     broker = AmqttBroker({"listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
                           "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}})  # fmt: skip

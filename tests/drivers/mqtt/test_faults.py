@@ -11,6 +11,7 @@ import pytest
 
 from edgeflow.driver import Column, Home
 from edgeflow.errors import LinkDown
+from edgeflow.plant.port import free_port
 from edgeflow.testing.relay import Relay, until
 from edgeflow_mqtt import DRIVER, Device, Link, Point
 from tests.drivers.mqtt.authority import Authority
@@ -33,7 +34,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def twofold(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A broker with a listener for TLS beside the plain one."""
     pair = authority.pair("broker", address="127.0.0.1")
-    port = Broker.free_port()
+    port = free_port()
     more = (f"listener {port} 127.0.0.1", f"certfile {pair.certificate}", f"keyfile {pair.key}")
     broker = Broker(tmp_path_factory.mktemp("twofold"), *more)
     broker.tls_port = port

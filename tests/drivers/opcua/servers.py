@@ -7,7 +7,6 @@ import ipaddress
 import json
 import os
 import select
-import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,6 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from edgeflow.plant.port import free_port
 
 HERE = Path(__file__).parent
 PASSWORD = "ohne Öl läuft nichts"
@@ -136,12 +137,6 @@ class Process:
             more = os.read(pipe.fileno(), 65536)
             assert more, "the OPC UA server of the test has ended"
             self._heard += more
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def asyncua_server(pair: Pair | None = None, *, port: int = 0, **given: Any) -> Process:
