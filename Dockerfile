@@ -29,6 +29,7 @@ COPY --from=program /opt/edgeflow /opt/edgeflow
 RUN install -d -m 0700 -o 10001 -g 10001 /var/lib/edgeflow
 ENV PATH=/opt/edgeflow/bin:$PATH \
     EDGEFLOW_STATE=/var/lib/edgeflow \
+    MALLOC_ARENA_MAX=1 \
     EDGEFLOW_HEALTH=http://127.0.0.1:8080/healthz
 USER 10001:10001
 VOLUME /var/lib/edgeflow

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import gc
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,32 +13,28 @@ from typing import TYPE_CHECKING
 import structlog
 
 from edgeflow import __version__
-from edgeflow.agent.api import build
-from edgeflow.agent.commission import Commission
 from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config
+from edgeflow.agent.core import Core
 from edgeflow.agent.deployments import Deployments
 from edgeflow.agent.tasks import insistence, kept_up
-from edgeflow.agent.view import View
-from edgeflow.clock import SystemClock, utc_text
+from edgeflow.clock import SystemClock
 from edgeflow.devices.devices import Devices
 from edgeflow.engine.engine import Engine
 from edgeflow.model import Call, Record
 from edgeflow.notify import notify
-from edgeflow.services.http import HttpService
 from edgeflow.services.services import Service, Services
 from edgeflow.store.documents import Documents
 from edgeflow.store.homes import Homes
 from edgeflow.store.store import Store
-from edgeflow.sync.protocol import About, DesiredFlow, FlowReport
 from edgeflow.web.columns import TagColumns
-from edgeflow.web.guard import Guard, admin_token
-from edgeflow.web.live import Hub
-from edgeflow.web.server import serve
+from edgeflow.web.lean import load_aiohttp
+from edgeflow.web.listen import listen
+from edgeflow.web.token import admin_token
 
 if TYPE_CHECKING:
-    from edgeflow.agent.measures import AgentMeasures
-    from edgeflow.sync.uplink import Uplink
+    from edgeflow.agent.front import Front
+    from edgeflow.services.settings import MqttSettings
 
 log = structlog.get_logger()
 
@@ -56,7 +54,6 @@ class Agent:
     def __init__(self, config: Config, state: Path) -> None:
         self._config, self._state = config, state
         self._clock = SystemClock()
-        self._reported: list[FlowReport] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set: outputs show their exit patterns, everything is committed, nothing is left."""
@@ -81,11 +78,11 @@ class Agent:
             version=store.version,
         )
         columns = TagColumns(config.plant.tags.values())
-        uplink: Uplink | None = None
+        front: Front | None = None
 
         def live(record: Record) -> None:
-            if uplink is not None:
-                uplink.live(record)
+            if front is not None:
+                front.live(record)
 
         def submit(call: Call) -> None:
             services.submit(call)
@@ -104,56 +101,36 @@ class Agent:
         devices = Devices(config.plant, config.outputs, conductor.block, clock, homes.of)
         conductor.outputs = devices
         deployments = Deployments(config, engine, store, documents, clock)
-        if config.root.central is not None:
-            from edgeflow.sync.uplink import Uplink  # noqa: PLC0415 - a gateway of its own starts without it
-
-            uplink = Uplink(
-                config.root.central,
-                state=self._state,
-                base=Path(config.source.file).parent,
-                store=store,
-                documents=documents,
-                clock=clock,
-                apply=lambda wishes: self._apply(deployments, documents, wishes),
-                about=About(name=gateway.name, place=gateway.place, software=__version__, started=utc_text(started_ns)),
-            )
-        measures: AgentMeasures | None = None
-
-        def render() -> bytes:
-            nonlocal measures
-            if measures is None:
-                from edgeflow.agent.measures import AgentMeasures  # noqa: PLC0415 - for the first who scrapes
-
-                measures = AgentMeasures(
-                    engine, conductor, devices, services, store, uplink, started_ns, clock, served.stats
-                )
-            return measures.render()
-
-        view = View(
-            config,
-            engine,
-            conductor,
-            devices,
-            deployments,
-            store,
-            uplink,
-            columns,
-            clock,
-            started_ns,
-            render,
+        core = Core(
+            config=config,
+            state=self._state,
+            clock=clock,
+            started_ns=started_ns,
+            token=token,
+            engine=engine,
+            conductor=conductor,
+            devices=devices,
+            services=services,
+            deployments=deployments,
+            columns=columns,
+            store=store,
+            documents=documents,
+            homes=homes,
         )
-        hub = Hub(clock)
-        app, feed = build(
-            view,
-            hub,
-            Guard(config.root.http.hosts, token=token),
-            more=Commission(config.plant, devices, homes.of, Path(config.source.file).parent, clock).routes(),
-        )
-        async with serve(app, config.root.http.host, config.root.http.port) as served:
+
+        async def serve() -> None:
+            """Machines come first: loading this takes a while, also in another thread."""
+            nonlocal front
+            await services.loaded.wait()
+            front = (await asyncio.to_thread(_front))(core, listening)
+            gc.freeze()  # nothing of it becomes garbage
+            await front.run()
+
+        with closing(listen(config.root.http.host, config.root.http.port)) as listening:
             await deployments.start()
             await conductor.resume()
             conductor.effects()
-            log.info("agent started", gateway=gateway.name, version=__version__, pages=served.url)
+            log.info("agent started", gateway=gateway.name, version=__version__, pages=listening.url())
             ended = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 commits = group.create_task(conductor.run(ended), name="commits")
@@ -161,13 +138,9 @@ class Agent:
                     group.create_task(devices.run(), name="devices"),
                     group.create_task(kept_up("services", services.run), name="services"),
                     group.create_task(kept_up("homes of the drivers", homes.run), name="homes"),
-                    group.create_task(kept_up("live feed", feed.run), name="live feed"),
                     group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
+                    group.create_task(serve(), name="front"),
                 ]
-                if uplink is not None:
-                    parts.append(group.create_task(kept_up("uplink", uplink.run), name="uplink"))
-                    report = partial(self._report, deployments, uplink)
-                    parts.append(group.create_task(kept_up("reports", report), name="reports"))
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
@@ -180,31 +153,29 @@ class Agent:
                 ended.set()  # nothing comes in any more: the last commit has everything
         log.info("stopped")
 
-    def _services(self) -> dict[str, Service]:
-        found: dict[str, Service] = {"http": HttpService()}
-        if self._config.root.services.mqtt is not None:
-            from edgeflow.services.mqtt import MqttService  # noqa: PLC0415 - 3 MB that not every gateway needs
+    def _services(self) -> dict[str, Callable[[], Service]]:
+        """How each service is loaded."""
+        settings = self._config.root.services.mqtt
+        return {"mqtt": partial(_mqtt, settings), "http": _http} if settings is not None else {"http": _http}
 
-            found["mqtt"] = MqttService(self._config.root.services.mqtt)
-        return found
 
-    async def _apply(
-        self, deployments: Deployments, documents: Documents, wishes: Sequence[DesiredFlow]
-    ) -> Sequence[FlowReport]:
-        for wish in wishes:
-            flow = await asyncio.to_thread(documents.flow, wish.version)
-            if flow is not None:
-                await deployments.apply(wish.instance, flow, wish.parameters)
-        return deployments.reports()
+def _front() -> type[Front]:
+    from edgeflow.agent.front import Front  # noqa: PLC0415 - loaded when the machines are read already
 
-    async def _report(self, deployments: Deployments, uplink: Uplink) -> None:
-        """Tells the central server how the flows do, whenever that changes."""
-        while True:
-            reports = deployments.reports()
-            if reports != self._reported:
-                self._reported = reports
-                uplink.report(reports)
-            await asyncio.sleep(1.0)
+    return Front
+
+
+def _http() -> Service:
+    load_aiohttp()
+    from edgeflow.services.http import HttpService  # noqa: PLC0415 - as above
+
+    return HttpService()
+
+
+def _mqtt(settings: MqttSettings) -> Service:
+    from edgeflow.services.mqtt import MqttService  # noqa: PLC0415 - as above, and not every gateway needs it
+
+    return MqttService(settings)
 
 
 def _soon(seconds: float) -> float:

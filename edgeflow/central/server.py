@@ -21,11 +21,12 @@ from edgeflow.central.views import ResultQuery, Token
 from edgeflow.clock import SystemClock
 from edgeflow.errors import ConfigError, EdgeFlowError, Problem
 from edgeflow.store.database import Database
-from edgeflow.web.guard import Guard, admin_token
+from edgeflow.web.guard import Guard
 from edgeflow.web.live import Hub
 from edgeflow.web.routes import build_app, built_pages
 from edgeflow.web.server import Limits, Served, serve
 from edgeflow.web.static import Pages
+from edgeflow.web.token import admin_token
 
 
 @asynccontextmanager

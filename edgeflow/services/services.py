@@ -63,14 +63,14 @@ class _Lane:
 
 
 class Services:
-    """All services of one agent. `submit` never waits and never answers at once.
+    """All services of one agent, each made by the function given. `submit` never waits and never answers at once.
 
     Every call that wants an answer or is not `fast` is answered, whatever becomes of it.
     """
 
     def __init__(
         self,
-        services: Mapping[str, Service],
+        services: Mapping[str, Callable[[], Service]],
         answer: Callable[[Answer], None],
         clock: Clock,
         *,
@@ -81,6 +81,7 @@ class Services:
         self._lanes = {name: (_Lane(most_kept), _Lane(most_live)) for name in services}
         self._losing: set[str] = set()
         self.stats = {name: ServiceStats() for name in services}
+        self.loaded = asyncio.Event()
 
     def submit(self, call: Call) -> None:
         """Takes a call to be carried out."""
@@ -99,13 +100,15 @@ class Services:
         lane.ready.release()
 
     async def run(self) -> None:
-        """Works until cancelled."""
+        """Works until cancelled. Makes one after the other in a thread: what they load would stop the loop."""
         async with asyncio.TaskGroup() as group:
-            for name, service in self._services.items():
+            for name, make in self._services.items():
+                service = await asyncio.to_thread(make)
                 group.create_task(service.run(), name=f"service {name}")
                 for lane in self._lanes[name]:
                     for i in range(service.workers):
                         group.create_task(self._work(name, service, lane), name=f"service {name} worker {i}")
+            self.loaded.set()
 
     async def _work(self, name: str, service: Service, lane: _Lane) -> None:
         stats = self.stats[name]

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import ipaddress
 import logging
-import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import cast
 
-import structlog
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
-from edgeflow.errors import EdgeFlowError
-
-_FREEBIND = getattr(socket, "IP_FREEBIND", 15)
-_HINTS = {
-    errno.EADDRINUSE: "another program uses this port; stop that one or choose another port",
-    errno.EADDRNOTAVAIL: "this machine does not have this address",
-    errno.EACCES: "this user may not use this port; choose one from 1024 on",
-}
+from edgeflow.web.listen import Listening, listen
 
 _log = logging.getLogger("edgeflow.web")
 _log.addFilter(lambda entry: not (entry.exc_info and isinstance(entry.exc_info[1], HttpProcessingError)))
@@ -148,11 +137,16 @@ async def serve(
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Served]:
-    """Serves while the block runs; port 0 takes a free one. On leaving, live viewers are told and nothing stays.
+    """Listens (see there) and serves while the block runs."""
+    async with serve_on(app, listen(host, port), limits=limits, tls=tls) as served:
+        yield served
 
-    An address that this machine does not have yet (a network that is not up) is waited for by the system: we serve as
-    soon as it is there. Raises EdgeFlowError where the port cannot be taken: it may be free again later.
-    """
+
+@asynccontextmanager
+async def serve_on(
+    app: web.Application, listening: Listening, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Served]:
+    """Serves while the block runs. On leaving, live viewers are told and nothing stays, nor does anybody listen."""
     limits = limits or Limits()
     stats = ServerStats()
     live: dict[object, _Connection] = {}
@@ -167,66 +161,28 @@ async def serve(
         keepalive_timeout=limits.idle_s,
         lingering_time=min(limits.header_s, 2.0),
     )
-    await runner.setup()
-    try:
-        server = runner.server
-        assert server is not None
-        listener = await _listen(lambda: _Connection(server(), limits, stats, live), host, port, limits, tls)
-        bound = int(listener.sockets[0].getsockname()[1])
-        shown = f"[{host}]" if ":" in host else host
+    with closing(listening):
+        await runner.setup()
         try:
-            yield Served(host, bound, f"{'https' if tls else 'http'}://{shown}:{bound}", stats)
+            server = runner.server
+            assert server is not None
+            loop, accepting = asyncio.get_running_loop(), list[asyncio.Server]()
+            try:
+                for each in listening.sockets:
+                    accepting.append(
+                        await loop.create_server(
+                            lambda: _Connection(server(), limits, stats, live),
+                            sock=each,
+                            ssl=tls,
+                            ssl_handshake_timeout=limits.header_s if tls else None,
+                        )
+                    )
+                yield Served(listening.host, listening.port, listening.url("https" if tls else "http"), stats)
+            finally:
+                for listener in accepting:
+                    listener.close()
         finally:
-            listener.close()
-    finally:
-        await runner.cleanup()
-
-
-async def _listen(
-    protocol: Callable[[], asyncio.Protocol], host: str, port: int, limits: Limits, tls: ssl.SSLContext | None
-) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
-    handshake_s = limits.header_s if tls else None
-    try:
-        try:
-            return await loop.create_server(
-                protocol, host, port, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=128
-            )
-        except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL or not _is_numeric(host):
-                raise
-        listening = _not_here_yet(host, port)
-        structlog.get_logger().warning(
-            "this machine does not have the address to listen on; waiting for it", address=host, port=port
-        )
-        return await loop.create_server(
-            protocol, sock=listening, ssl=tls, ssl_handshake_timeout=handshake_s, backlog=128
-        )
-    except OSError as error:
-        why = _HINTS.get(error.errno or 0) or error.strerror or error
-        raise EdgeFlowError(f"cannot listen on {host}:{port}: {why}") from None
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _not_here_yet(host: str, port: int) -> socket.socket:
-    """A socket bound to an address that no interface has so far; Linux lets everybody do that."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.IPPROTO_IP, _FREEBIND, 1)
-        listening.bind((host, port))
-    except BaseException:
-        listening.close()
-        raise
-    return listening
+            await runner.cleanup()
 
 
 def _announcing(live: dict[object, _Connection]) -> Middleware:

@@ -51,7 +51,9 @@ def working() -> Working:
     @asynccontextmanager
     async def run(**services: Service) -> AsyncIterator[Answers]:
         answers = Answers()
-        answers.services = Services(services, answers.take, SystemClock())
+        answers.services = Services(
+            {name: lambda each=each: each for name, each in services.items()}, answers.take, SystemClock()
+        )
         task = asyncio.create_task(answers.services.run())
         try:
             yield answers

@@ -50,7 +50,7 @@ class Bench:
         self.service = Doing()
         self.answers: list[Answer] = []
         self.on_answer: Callable[[Answer], None] = lambda answer: None
-        self.services = Services({"x": self.service}, self._take, LoopClock(), **limits)
+        self.services = Services({"x": lambda: self.service}, self._take, LoopClock(), **limits)
 
     def _take(self, answer: Answer) -> None:
         self.answers.append(answer)

@@ -11,9 +11,10 @@ import pytest
 from pydantic import BaseModel, Field
 
 from edgeflow.errors import ConfigError
-from edgeflow.web.guard import Guard, admin_token
+from edgeflow.web.guard import Guard
 from edgeflow.web.routes import Reply, Request, Route, build_app
 from edgeflow.web.server import Served, serve
+from edgeflow.web.token import admin_token
 
 TOKEN = "a-token-of-some-length"
 

@@ -14,7 +14,8 @@ from edgeflow.errors import ConfigError, EdgeFlowError
 from edgeflow.model import Strict
 from edgeflow.web.guard import Guard
 from edgeflow.web.routes import Prepared, Reply, Request, Route, build_app
-from edgeflow.web.server import Limits, Served, serve
+from edgeflow.web.listen import listen
+from edgeflow.web.server import Limits, Served, serve, serve_on
 
 BIG = b"x" * (32 << 20)
 
@@ -186,6 +187,35 @@ async def test_an_address_in_use_is_said_plainly() -> None:
             async with serve(app(), "127.0.0.1", served.port):
                 pass
         assert not isinstance(caught.value, ConfigError), "it may be free again later: that is worth another try"
+
+
+async def test_who_comes_before_there_is_anything_to_serve_waits() -> None:
+    listening = listen("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+    writer.write(b"GET /hello HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % listening.port)
+    async with serve_on(app(), listening):
+        assert (await read_to_end(reader)).endswith(b"hello")
+        writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", listening.port)
+
+
+async def test_a_name_with_two_addresses_is_served_on_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host, port in (("127.0.0.1", 0), ("127.0.0.2", 0))
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    listening = listen("gateway", 0)
+    monkeypatch.undo()
+    async with serve_on(app(), listening):
+        for each in listening.sockets:
+            reader, writer = await asyncio.open_connection(*each.getsockname())
+            writer.write(
+                b"GET /hello HTTP/1.1\r\nHost: %b:%d\r\nConnection: close\r\n\r\n"
+                % (each.getsockname()[0].encode(), each.getsockname()[1])
+            )
+            assert (await read_to_end(reader)).endswith(b"hello")
+            writer.close()
 
 
 async def test_an_address_that_this_machine_does_not_have_yet_is_waited_for() -> None:
