@@ -13,8 +13,8 @@ from pydantic import Field
 from edgeflow.errors import ConfigError, EdgeFlowError
 from edgeflow.model import Strict
 from edgeflow.web.guard import Guard
-from edgeflow.web.routes import Prepared, Reply, Request, Route, build_app
 from edgeflow.web.listen import listen
+from edgeflow.web.routes import Prepared, Reply, Request, Route, build_app
 from edgeflow.web.server import Limits, Served, serve, serve_on
 
 BIG = b"x" * (32 << 20)
