@@ -181,7 +181,8 @@ class Tool(Generic[L, Q]):
 
     `options` are what it can be told; its fields become the options of the command line and the body of
     the API. `run` opens what sessions it needs, ends every one, and raises LinkDown or Rejected where it
-    cannot go on. `changes`: it may change something in the device.
+    cannot go on. `changes`: it may change something in the device. `keeps`: it has failed where the home
+    cannot keep what it did.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Tool(Generic[L, Q]):
     options: type[Q]
     run: Callable[[L, Home, Q], AsyncIterator[Finding]]
     changes: bool = False
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,6 +215,8 @@ async def scan(link: Link, home: Home, options: ScanOptions) -> AsyncIterator[Fi
             for unit in search.found:
                 async for finding in ranges(search, unit):
                     yield finding
+        if not search.found:
+            raise Rejected(_summary(search))
         yield Note(_summary(search))
     finally:
         await search.close()

@@ -117,8 +117,8 @@ TOOLS = (
     Tool(
         "certificates", "Our own certificate, the trusted ones and the pending ones.", CertificatesOptions, certificates
     ),
-    Tool("trust", "Approves the certificate of a server that waits for it.", FingerprintOptions, trust),
-    Tool("distrust", "Takes a certificate off the trusted and pending ones.", FingerprintOptions, distrust),
+    Tool("trust", "Approves the certificate of a server that waits for it.", FingerprintOptions, trust, keeps=True),
+    Tool("distrust", "Takes a certificate off the trusted and pending ones.", FingerprintOptions, distrust, keeps=True),
 )
 
 

@@ -111,14 +111,14 @@ class DriverHome:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if not isinstance(self._home, FolderHome):
             if self._home.names():
-                self._say("What the driver learned is not kept: name the state folder with --state.")
+                self._say("Nothing of this is kept: name the state folder with --state.")
             return
         try:
             self._home.flush()
             self._hand_over()
         except OSError as refused:
             self._say(
-                f"What the driver learned is not kept: {self._folder} cannot be written ({refused.strerror}); "
+                f"Nothing of this is kept: {self._folder} cannot be written ({refused.strerror}); "
                 "name the state folder with --state, and run as a user who may write it."
             )
 

@@ -189,8 +189,13 @@ def _option(path: str) -> str:
 
 
 def _here(link: LinkPlan, tool: AnyTool, options: Any, given: Mapping[str, Any], printer: Printer) -> int:
-    with DriverHome(given["state"], link.driver.name, printer.say) as home, told_as_options(link.name):
+    say = _must_keep if tool.keeps else printer.say
+    with DriverHome(given["state"], link.driver.name, say) as home, told_as_options(link.name):
         return run(tool_of(link, tool.name).run(link.config, home, options), printer)
+
+
+def _must_keep(trouble: str) -> NoReturn:
+    raise EdgeFlowError(trouble)
 
 
 def _through_agent(

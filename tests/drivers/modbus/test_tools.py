@@ -276,9 +276,8 @@ async def test_a_table_that_a_device_does_not_have_costs_one_request():
 
 async def test_a_scan_ends_when_its_time_is_over():
     async with Gateway({}, silent=True) as port:
-        findings = await found(scan, at(port), ScanOptions(units="1-200", timeout="20 ms", limit="100 ms"))
-    assert notes(findings)[-1].endswith("The time of 100 ms is over.")
-    assert notes(findings)[-1].startswith("No unit answers.")
+        with pytest.raises(Rejected, match=r"^No unit answers\. .* The time of 100 ms is over\.$"):
+            await found(scan, at(port), ScanOptions(units="1-200", timeout="20 ms", limit="100 ms"))
 
 
 async def test_a_scan_of_nothing_says_what_to_check():

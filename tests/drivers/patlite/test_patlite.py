@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, get_args
@@ -49,6 +49,12 @@ outputs:
       green: {{tag: tower/green, off: off, on: on, flash: flash}}
       buzzer: {{tag: tower/buzzer, off: 0, on: 1}}
 """
+
+FAULTS: dict[str, Callable[[Relay], None]] = {
+    "hang": Relay.hang, "delay": lambda relay: relay.delay(0.3), "trickle": lambda relay: relay.trickle(0.01),
+    "duplicate": Relay.duplicate, "cut": Relay.cut, "reset": Relay.reset, "half_open": Relay.half_open,
+    "garble": lambda relay: relay.garble(0.5), "late": lambda relay: relay.delay(1.5),
+}  # fmt: skip
 
 
 def open_files() -> int:
@@ -264,6 +270,42 @@ async def test_a_light_on_a_tower_flashes_in_the_tower_and_is_read_back() -> Non
         finally:
             running.cancel()
             await asyncio.wait({running})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_whatever_the_network_does_no_pattern_is_wrong_and_the_light_obeys_again(fault: str) -> None:
+    """A garbled pattern cannot be told from another of the series: PNS has no check sum."""
+    tower = Tower()
+    async with tower.listening(), Relay("127.0.0.1", tower.port) as relay:
+        document = parse(CONFIGURATION.format(port=relay.port))
+        plant = read_links_and_devices(document)
+        blocks: list[Block] = []
+        devices = Devices(plant, read_outputs(document, plant.tags), blocks.append, SystemClock(), lambda _: Home())
+
+        async def beat() -> None:
+            while True:
+                devices.beat()
+                await asyncio.sleep(0.05)
+
+        def green(level: str) -> None:
+            devices.apply([Decision("lamp", {"red": "off", "green": level, "buzzer": "off"}, {})])
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(devices.run()), group.create_task(beat())]
+            green("flash")
+            await until(lambda: any(b.values[1:2] == ["flash"] for b in blocks), "it flashes", 5)
+            FAULTS[fault](relay)
+            blocks.clear()
+            green("on")
+            await asyncio.sleep(1.0)
+            told = [b.values[1] for b in blocks if 1 not in (b.faults or {})]
+            known = {"on", "flash"} if fault != "garble" else set(pns.SERIES["la6"].patterns)
+            assert set(told) <= known
+            relay.resume()
+            await until(lambda: tower.tiers == [0, 0, 1, 0, 0], "the tower has it", 10)
+            await until(lambda: blocks and blocks[-1].values == ["off", "on", 0], "it is read back", 10)
+            for task in tasks:
+                task.cancel()
 
 
 async def test_reconnecting_leaves_nothing_behind() -> None:
