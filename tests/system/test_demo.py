@@ -83,6 +83,7 @@ def demo(folder: Path, environment: dict[str, str] | None = None) -> Iterator[De
         for process in family:
             if process.is_running():
                 process.kill()
+        psutil.wait_procs(family, 10)
 
 
 def test_the_demo_steps_aside_for_taken_ports_and_ends_without_a_trace(tmp_path: Path) -> None:
