@@ -45,19 +45,7 @@ class Front:
     async def run(self) -> None:
         """Serves and reports until cancelled."""
         core, root, uplink = self._core, self._core.config.root, self._uplink
-        view = View(
-            core.config,
-            core.engine,
-            core.conductor,
-            core.devices,
-            core.deployments,
-            core.store,
-            uplink,
-            core.columns,
-            core.clock,
-            core.started_ns,
-            self._metrics,
-        )
+        view = View(core, uplink, self._metrics)
         base = Path(core.config.source.file).parent
         app, feed = build(
             view,
@@ -76,18 +64,7 @@ class Front:
         if self._measures is None:
             from edgeflow.agent.measures import AgentMeasures  # noqa: PLC0415 - for the first who scrapes
 
-            core = self._core
-            self._measures = AgentMeasures(
-                core.engine,
-                core.conductor,
-                core.devices,
-                core.services,
-                core.store,
-                self._uplink,
-                core.started_ns,
-                core.clock,
-                self._stats,
-            )
+            self._measures = AgentMeasures(self._core, self._uplink, self._stats)
         return self._measures.render()
 
     def _made_uplink(self) -> Uplink | None:

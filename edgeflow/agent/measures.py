@@ -13,12 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from edgeflow import __version__
-from edgeflow.agent.conductor import Conductor
-from edgeflow.clock import Clock
-from edgeflow.devices.devices import Devices
-from edgeflow.engine.engine import Engine
-from edgeflow.services.services import Services
-from edgeflow.store.store import Store
+from edgeflow.agent.core import Core
 from edgeflow.sync.uplink import Uplink
 from edgeflow.units import NS_PER_S
 from edgeflow.web.server import ServerStats
@@ -29,21 +24,8 @@ _STATES = ("connecting", "good", "degraded", "bad")
 class AgentMeasures(Collector):
     """Turns the counters of every part into metric families at scrape time."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        conductor: Conductor,
-        devices: Devices,
-        services: Services,
-        store: Store,
-        uplink: Uplink | None,
-        started_ns: int,
-        clock: Clock,
-        server: ServerStats | None = None,
-    ) -> None:
-        self._engine, self._conductor, self._devices, self._services = engine, conductor, devices, services
-        self._store, self._uplink, self._started_ns, self._clock = store, uplink, started_ns, clock
-        self._server = server
+    def __init__(self, core: Core, uplink: Uplink | None, server: ServerStats | None = None) -> None:
+        self._core, self._uplink, self._server = core, uplink, server
         self._registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
@@ -59,7 +41,7 @@ class AgentMeasures(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield _gauge("edgeflow_build_info", "The version that runs.", {(("version", __version__),): 1})
-        uptime_s = (self._clock.now_ns() - self._started_ns) / NS_PER_S
+        uptime_s = (self._core.clock.now_ns() - self._core.started_ns) / NS_PER_S
         yield _gauge("edgeflow_uptime_seconds", "Time since the agent began.", {(): uptime_s})
         yield from self._device_families()
         yield from self._flow_families()
@@ -68,8 +50,8 @@ class AgentMeasures(Collector):
         yield from self._shell_families()
 
     def _device_families(self) -> Iterator[Metric]:
-        status = self._devices.status()
-        now_ns = self._clock.now_ns()
+        status = self._core.devices.status()
+        now_ns = self._core.clock.now_ns()
         per = {(("device", d.name), ("driver", d.driver)): d for d in status.devices}
         yield _gauge(
             "edgeflow_device_state",
@@ -100,23 +82,23 @@ class AgentMeasures(Collector):
             yield _counter(f"edgeflow_link_{name}", about, {k: getattr(s.stats, name) for k, s in links.items()})
 
     def _flow_families(self) -> Iterator[Metric]:
-        flows = {(("flow", name),): flow for name, flow in self._engine.flows.items()}
+        flows = {(("flow", name),): flow for name, flow in self._core.engine.flows.items()}
         yield _gauge("edgeflow_flow_running", "Whether a flow runs.", {k: float(not f.fault) for k, f in flows.items()})
         yield _counter("edgeflow_flow_ticks", "Ticks of a flow.", {k: f.ticks for k, f in flows.items()})
         yield _counter(
             "edgeflow_flow_busy_seconds", "Computing time of a flow.", {k: f.busy_ns / 1e9 for k, f in flows.items()}
         )
-        yield _counter("edgeflow_flow_faults", "Times a flow was quarantined.", {(): self._engine.faults})
-        yield _counter("edgeflow_blocks", "Blocks that reached the engine.", {(): self._engine.blocks})
+        yield _counter("edgeflow_flow_faults", "Times a flow was quarantined.", {(): self._core.engine.faults})
+        yield _counter("edgeflow_blocks", "Blocks that reached the engine.", {(): self._core.engine.blocks})
 
     def _output_families(self) -> Iterator[Metric]:
-        outputs = {(("output", output.name),): output for output in self._devices.status().outputs}
+        outputs = {(("output", output.name),): output for output in self._core.devices.status().outputs}
         yield _gauge(
             "edgeflow_output_confirmed",
             "Whether an output's device shows what was decided.",
             {key: float(output.shown == "ok") for key, output in outputs.items()},
         )
-        writers = {(("device", name),): stats for name, stats in self._devices.output_stats().items()}
+        writers = {(("device", name),): stats for name, stats in self._core.devices.output_stats().items()}
         for name, about in (
             ("writes", "Writes of outputs to a device."),
             ("rejected", "Writes a device refused."),
@@ -125,7 +107,7 @@ class AgentMeasures(Collector):
             yield _counter(f"edgeflow_output_{name}", about, {k: getattr(s, name) for k, s in writers.items()})
 
     def _store_families(self) -> Iterator[Metric]:
-        outbox, stats = self._store.outbox(), self._store.stats
+        outbox, stats = self._core.store.outbox(), self._core.store.stats
         yield _gauge("edgeflow_outbox_records", "Results waiting for the central server.", {(): outbox.count})
         yield _gauge("edgeflow_outbox_bytes", "Size of the waiting results.", {(): outbox.bytes})
         if outbox.left_ns is not None:
@@ -135,17 +117,17 @@ class AgentMeasures(Collector):
         yield _counter("edgeflow_outbox_dropped", "Results lost because the queue was full.", {(): stats.dropped})
         yield _counter("edgeflow_store_commits", "Commits.", {(): stats.commits})
         yield _gauge("edgeflow_store_commit_seconds", "Length of the newest commit.", {(): stats.commit_ns / 1e9})
-        yield _counter("edgeflow_store_written_bytes", "Written to the disk.", {(): self._store.written_bytes})
-        conductor = self._conductor.stats
+        yield _counter("edgeflow_store_written_bytes", "Written to the disk.", {(): self._core.store.written_bytes})
+        conductor = self._core.conductor.stats
         yield _counter("edgeflow_store_failed_commits", "Commits the disk refused.", {(): conductor.failed_commits})
         lost = "Results and calls lost because the disk refused them for too long."
         yield _counter("edgeflow_store_lost", lost, {(): conductor.lost})
 
     def _shell_families(self) -> Iterator[Metric]:
-        conductor = self._conductor.stats
+        conductor = self._core.conductor.stats
         yield _counter("edgeflow_clock_steps", "Times the system's clock was set.", {(): conductor.clock_steps})
         yield _gauge("edgeflow_loop_lag_seconds", "How late the last commit began.", {(): conductor.lag_ns / 1e9})
-        services = {(("service", name),): stats for name, stats in self._services.stats.items()}
+        services = {(("service", name),): stats for name, stats in self._core.services.stats.items()}
         for name, about in (
             ("done", "Calls of flows carried out."),
             ("failed", "Calls of flows that failed."),

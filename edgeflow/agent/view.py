@@ -8,21 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from edgeflow import __version__
 from edgeflow.agent import views
-from edgeflow.agent.conductor import Conductor
-from edgeflow.agent.config import Config
-from edgeflow.agent.deployments import Deployments
+from edgeflow.agent.core import Core
 from edgeflow.andon.call import BUTTONS
-from edgeflow.clock import Clock, utc_text
-from edgeflow.devices.devices import Devices
+from edgeflow.clock import utc_text
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.output import OutputStatus
 from edgeflow.devices.plan import Element
 from edgeflow.devices.tool import address_of
-from edgeflow.engine.engine import Engine
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Record, Request, Scalar
 from edgeflow.outputs.arbitration import OFF, OPERATOR
-from edgeflow.store.store import Store
 from edgeflow.units import NS_PER_S
 from edgeflow.web.columns import TagColumns, wire
 
@@ -39,30 +34,15 @@ _FLOW_STATES: Mapping[str, Literal["running", "pending", "quarantined", "refused
 class View:
     """The `AgentView` of a running agent."""
 
-    def __init__(
-        self,
-        config: Config,
-        engine: Engine,
-        conductor: Conductor,
-        devices: Devices,
-        deployments: Deployments,
-        store: Store,
-        uplink: Uplink | None,
-        columns: TagColumns,
-        clock: Clock,
-        started_ns: int,
-        metrics: Callable[[], bytes],
-    ) -> None:
-        self._config, self._engine, self._conductor, self._devices = config, engine, conductor, devices
-        self._deployments, self._store, self._uplink, self._columns = deployments, store, uplink, columns
-        self._clock, self._started_ns, self._metrics = clock, started_ns, metrics
+    def __init__(self, core: Core, uplink: Uplink | None, metrics: Callable[[], bytes]) -> None:
+        self._core, self._uplink, self._metrics = core, uplink, metrics
 
     @property
     def columns(self) -> TagColumns:
-        return self._columns
+        return self._core.columns
 
     def results(self) -> Iterable[Record]:
-        return self._conductor.latest
+        return self._core.conductor.latest
 
     def metrics(self) -> bytes:
         return self._metrics()
@@ -70,52 +50,52 @@ class View:
     def unready(self) -> Sequence[str]:
         problems = [
             f"the flow {report.instance} does not run: {report.reason}"
-            for report in self._deployments.reports()
+            for report in self._core.deployments.reports()
             if not self._runs(report.instance)
         ]
-        connecting = [d.name for d in self._devices.status().devices if d.state == "connecting"]
+        connecting = [d.name for d in self._core.devices.status().devices if d.state == "connecting"]
         if connecting:
             problems.append(f"not yet connected: {', '.join(connecting)}")
-        if self._conductor.refused:
-            problems.append(f"nothing can be saved: {self._conductor.refused}")
+        if self._core.conductor.refused:
+            problems.append(f"nothing can be saved: {self._core.conductor.refused}")
         return problems
 
     def status(self) -> views.Status:
-        now_ns = self._clock.now_ns()
-        devices, not_good = self._devices.status(), self._columns.not_good()
+        now_ns = self._core.clock.now_ns()
+        devices, not_good = self._core.devices.status(), self._core.columns.not_good()
         return views.Status(
             gateway=self._gateway(now_ns),
             devices=[self._device(status, now_ns, not_good) for status in devices.devices],
-            flows=[self._flow(report.instance) for report in self._deployments.reports()],
+            flows=[self._flow(report.instance) for report in self._core.deployments.reports()],
             outputs=[
                 self._output(status)
                 for status in devices.outputs
-                if status.name in self._config.root.outputs or self._engine.requests.held(status.name)
+                if status.name in self._core.config.root.outputs or self._core.engine.requests.held(status.name)
             ],
             outbox=self._outbox(),
             central=self._central(),
         )
 
     def _gateway(self, now_ns: int) -> views.Gateway:
-        settings = self._config.root.gateway
+        settings = self._core.config.root.gateway
         return views.Gateway(
             name=settings.name,
             place=settings.place,
             version=__version__,
-            started=utc_text(self._started_ns),
-            uptime_s=(now_ns - self._started_ns) / NS_PER_S,
+            started=utc_text(self._core.started_ns),
+            uptime_s=(now_ns - self._core.started_ns) / NS_PER_S,
             now=utc_text(now_ns),
             time_zone=settings.time_zone,
-            andon_controls=any(self._call_node(instance) for instance in self._engine.flows),
+            andon_controls=any(self._call_node(instance) for instance in self._core.engine.flows),
         )
 
     def _device(self, status: DeviceStatus, now_ns: int, not_good: Mapping[str, int]) -> views.Device:
-        polled = not self._config.plant.devices[status.name].driver.pushes
+        polled = not self._core.config.plant.devices[status.name].driver.pushes
         return views.Device(
             name=status.name,
             link=status.link,
             driver=status.driver,
-            address=address_of(self._config.plant.links[status.link]),
+            address=address_of(self._core.config.plant.links[status.link]),
             state=status.state,
             reason=status.reason,
             since=utc_text(status.since_ns) if status.since_ns else None,
@@ -130,7 +110,7 @@ class View:
         )
 
     def _flow(self, instance: str) -> views.Flow:
-        report, running = self._deployments.standing(instance), self._engine.flows.get(instance)
+        report, running = self._core.deployments.standing(instance), self._core.engine.flows.get(instance)
         return views.Flow(
             name=instance,
             flow=report.flow,
@@ -144,18 +124,18 @@ class View:
         )
 
     def _runs(self, instance: str) -> bool:
-        flow = self._engine.flows.get(instance)
+        flow = self._core.engine.flows.get(instance)
         return flow is not None and not flow.fault
 
     def _output(self, status: OutputStatus) -> views.Output:
-        decided = self._engine.requests.decision(status.name)
+        decided = self._core.engine.requests.decision(status.name)
         levels = decided.levels if decided else {}
         winners = decided.winners if decided else {}
         return views.Output(
             name=status.name,
             elements={
                 name: views.Element(level=_level_shown(levels.get(name, OFF)), winner=winners.get(name, "nobody"))
-                for name in self._engine.requests.outputs[status.name].elements
+                for name in self._core.engine.requests.outputs[status.name].elements
             },
             shown=status.shown,
             reason=status.reason,
@@ -166,25 +146,25 @@ class View:
                     priority=request.priority,
                     since=utc_text(request.since),
                     until=utc_text(request.lease_end) if request.lease_end else None,
-                    refused=self._engine.requests.refused.get((status.name, request.owner), ""),
+                    refused=self._core.engine.requests.refused.get((status.name, request.owner), ""),
                 )
-                for request in self._engine.requests.held(status.name)
+                for request in self._core.engine.requests.held(status.name)
             ],
         )
 
     def _outbox(self) -> views.Outbox:
-        status = self._store.outbox()
+        status = self._core.store.outbox()
         return views.Outbox(
             records=status.count,
             bytes=status.bytes,
             oldest=utc_text(status.oldest_ns) if status.oldest_ns else None,
             capacity_left_s=status.left_ns / NS_PER_S if status.left_ns is not None else None,
-            dropped=self._store.stats.dropped,
-            trouble=self._conductor.refused,
+            dropped=self._core.store.stats.dropped,
+            trouble=self._core.conductor.refused,
         )
 
     def _central(self) -> views.Central:
-        settings, uplink = self._config.root.central, self._uplink
+        settings, uplink = self._core.config.root.central, self._uplink
         if settings is None or uplink is None:
             return views.Central()
         stats = uplink.stats
@@ -199,22 +179,24 @@ class View:
     async def write(self, tag: str, value: Scalar, *, lease_ns: int, reason: str) -> views.Written:
         """A manual write is a request of operator priority on the output that drives the tag."""
         output, element, wiring = self._driving(tag)
-        now_ns = self._clock.now_ns()
+        now_ns = self._core.clock.now_ns()
         level = value if wiring.levels is None else _level(tag, wiring.levels, value)
-        before = next((r for r in self._engine.requests.held(output) if r.owner == _WHO), None)
+        before = next((r for r in self._core.engine.requests.held(output) if r.owner == _WHO), None)
         pattern = {**(before.pattern if before else {}), element: level}
         request = Request(_WHO, output, pattern, OPERATOR, now_ns, now_ns + lease_ns)
-        self._conductor.override(request, f"{tag} = {value!r}: {reason}")
+        self._core.conductor.override(request, f"{tag} = {value!r}: {reason}")
         try:
             await self._shown(output)
         except (Rejected, LinkDown) as error:  # what was answered with an error must not happen later
-            self._conductor.relent(request, before, str(error))
+            self._core.conductor.relent(request, before, str(error))
             raise
-        await self._conductor.committed()
-        return views.Written(tag=tag, value=value, at=utc_text(self._clock.now_ns()), until=utc_text(now_ns + lease_ns))
+        await self._core.conductor.committed()
+        return views.Written(
+            tag=tag, value=value, at=utc_text(self._core.clock.now_ns()), until=utc_text(now_ns + lease_ns)
+        )
 
     def _driving(self, tag: str) -> tuple[str, str, Element]:
-        for output, binding in self._config.outputs.items():
+        for output, binding in self._core.config.outputs.items():
             for name, element in binding.elements.items():
                 if element.tag == tag:
                     return output, name, element
@@ -225,7 +207,7 @@ class View:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + WRITE_S
         while True:
-            status = next(s for s in self._devices.status().outputs if s.name == output)
+            status = next(s for s in self._core.devices.status().outputs if s.name == output)
             if status.settled and status.shown == "ok":
                 return
             if status.settled and status.shown == "failed":
@@ -241,12 +223,12 @@ class View:
         if action not in BUTTONS:
             raise Rejected(f"{action!r} is no button of a call; {', '.join(BUTTONS)} are")
         who = f"operator:{press.by or 'page'}"
-        self._conductor.message(instance, node, action, value=True, who=who)
-        self._conductor.message(instance, node, action, value=False, who=who)
-        await self._conductor.committed()
+        self._core.conductor.message(instance, node, action, value=True, who=who)
+        self._core.conductor.message(instance, node, action, value=False, who=who)
+        await self._core.conductor.committed()
 
     def _call_node(self, instance: str) -> str | None:
-        flow = self._engine.flows.get(instance)
+        flow = self._core.engine.flows.get(instance)
         steps = flow.steps if flow else ()
         return next((step.name for step in steps if step.kind.kind == "andon_call"), None)
 

@@ -12,6 +12,7 @@ import pytest
 
 from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config, load
+from edgeflow.agent.core import Core
 from edgeflow.agent.deployments import Deployments
 from edgeflow.agent.measures import AgentMeasures
 from edgeflow.agent.view import View
@@ -22,6 +23,7 @@ from edgeflow.model import Call, Record
 from edgeflow.node import Kinds, installed
 from edgeflow.services.services import Services
 from edgeflow.store.documents import Documents
+from edgeflow.store.homes import Homes
 from edgeflow.store.store import Store
 from edgeflow.testing.loop import LoopClock
 from edgeflow.testing.session import Wire
@@ -64,13 +66,13 @@ class Gateway:
         self.devices = Devices(config.plant, config.outputs, self.conductor.block, self.clock, lambda _: Home())
         self.conductor.outputs = self.devices
         self.deployments = Deployments(config, self.engine, store, documents, self.clock)
-        self.measures = AgentMeasures(
-            self.engine, self.conductor, self.devices, self.services, store, None, self.clock.now_ns(), self.clock
-        )
-        self.view = View(
-            config, self.engine, self.conductor, self.devices, self.deployments, store, None, self.columns,
-            self.clock, self.clock.now_ns(), self.measures.render,
+        core = Core(
+            config=config, state=Path(), clock=self.clock, started_ns=self.clock.now_ns(), token="", engine=self.engine,
+            conductor=self.conductor, devices=self.devices, services=self.services, deployments=self.deployments,
+            columns=self.columns, store=store, documents=documents, homes=Homes(Path()),
         )  # fmt: skip
+        self.measures = AgentMeasures(core, None)
+        self.view = View(core, None, self.measures.render)
 
     def _alive(self) -> None:
         self.alive += 1
