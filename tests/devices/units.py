@@ -209,5 +209,5 @@ class Units:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    with suppress(BlockingIOError):  # nobody reads the line
+    with suppress(OSError):  # nobody reads the line, or its other end is closed
         os.write(descriptor, data)
