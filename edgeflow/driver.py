@@ -202,6 +202,8 @@ class Driver(Generic[L, D, P]):
     `serial` true means one request at a time per link, so the shell's arbiter orders them. `value_type`
     tells the type a point yields. `unfit` says why such a device cannot have such a point, "" where it
     can. `exclusive`: only one session of such a link can be open on this machine, as of a serial line.
+    `tools` is called by whoever wants to run one. What takes long to load is loaded by `open`, in a
+    thread, and by `tools`: reading other machines must not wait for it.
     """
 
     name: str
@@ -216,7 +218,7 @@ class Driver(Generic[L, D, P]):
     writable: Callable[[P], bool] = lambda point: True
     unfit: Callable[[D, P], str] = lambda device, point: ""
     exclusive: Callable[[L], bool] = lambda link: False
-    tools: tuple[Tool[Any, Any], ...] = ()
+    tools: Callable[[], Sequence[Tool[Any, Any]]] = tuple
 
 
 GROUP = "edgeflow.drivers"

@@ -1,10 +1,19 @@
 """Modbus over TCP, UDP, TLS and serial lines: PLCs, meters, remote I/O, and gateways to serial buses."""
 
-from edgeflow.driver import Driver
+from collections.abc import Sequence
+from typing import Any
+
+from edgeflow.driver import Driver, Tool
 from edgeflow_modbus.codec import unfit
 from edgeflow_modbus.config import Device, Link, Point, value_type, writable
 from edgeflow_modbus.session import open_link
-from edgeflow_modbus.tools import TOOLS
+
+
+def _tools() -> Sequence[Tool[Any, Any]]:
+    from edgeflow_modbus.tools import TOOLS  # noqa: PLC0415 - for whoever runs one
+
+    return TOOLS
+
 
 DRIVER = Driver(
     name="modbus",
@@ -17,5 +26,5 @@ DRIVER = Driver(
     writable=writable,
     unfit=unfit,
     exclusive=lambda link: link.serial is not None,
-    tools=TOOLS,
+    tools=_tools,
 )

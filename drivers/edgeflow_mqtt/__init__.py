@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from edgeflow.driver import Driver
-from edgeflow_mqtt.browse import LISTEN
+from collections.abc import Sequence
+from typing import Any
+
+from edgeflow.driver import Driver, Tool
 from edgeflow_mqtt.point import Point
 from edgeflow_mqtt.session import open_session
 from edgeflow_mqtt.settings import Device, Link, unfit
+
+
+def _tools() -> Sequence[Tool[Any, Any]]:
+    from edgeflow_mqtt.browse import LISTEN  # noqa: PLC0415 - for whoever runs it
+
+    return (LISTEN,)
+
 
 DRIVER = Driver(
     name="mqtt",
@@ -21,5 +30,5 @@ DRIVER = Driver(
     writable=lambda point: point.set is not None or point.metric is not None,
     unfit=unfit,
     exclusive=lambda link: bool(link.client_id or link.session_expiry or link.will or link.sparkplug_host),
-    tools=(LISTEN,),
+    tools=_tools,
 )

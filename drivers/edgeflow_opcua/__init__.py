@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from edgeflow.driver import Driver
-from edgeflow_opcua.session import open_session
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any
+
+from edgeflow.driver import Driver, Home, Tool
 from edgeflow_opcua.settings import Device, Link, Point, writable
-from edgeflow_opcua.tools import TOOLS
+
+
+def _session() -> ModuleType:
+    from edgeflow_opcua import session  # noqa: PLC0415 - asyncua takes a quarter of a second
+
+    return session
+
+
+@asynccontextmanager
+async def _open(link: Link, deadline: float, home: Home) -> AsyncIterator[Any]:
+    session = await asyncio.to_thread(_session)
+    async with session.open_session(link, deadline, home) as opened:
+        yield opened
+
+
+def _tools() -> Sequence[Tool[Any, Any]]:
+    from edgeflow_opcua.tools import TOOLS  # noqa: PLC0415 - as above
+
+    return TOOLS
+
 
 DRIVER = Driver(
     name="opcua",
@@ -13,10 +37,10 @@ DRIVER = Driver(
     link=Link,
     device=Device,
     point=Point,
-    open=open_session,
+    open=_open,
     value_type=lambda point: point.type,
     serial=False,
     pushes=True,
     writable=writable,
-    tools=TOOLS,
+    tools=_tools,
 )

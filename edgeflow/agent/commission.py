@@ -109,7 +109,7 @@ class Commission:
                     reason=status.reason,
                     exclusive=plan.driver.exclusive(plan.config),
                     devices=behind.get(status.name, []),
-                    tools=[tool.name for tool in plan.driver.tools],
+                    tools=[tool.name for tool in plan.driver.tools()],
                 )
             )
         return Links(links=found)
@@ -129,7 +129,7 @@ class Commission:
                 ToolAbout(
                     name=tool.name, about=tool.about, changes=tool.changes, options=tool.options.model_json_schema()
                 )
-                for tool in found.tools
+                for tool in found.tools()
             ],
         )
 

@@ -46,9 +46,9 @@ def show_driver(name: str, *, as_json: bool) -> None:
     _section("A link, under `links`", (driver.link, LinkOptions))
     _section("A device, under `devices`", (driver.device, DeviceOptions))
     _section("A tag, under `tags` of its device", (driver.point, TagOptions))
-    if driver.tools:
+    if driver.tools():
         print("Tools")
-        for tool in driver.tools:
+        for tool in driver.tools():
             print(f"  edgeflow {driver.name} {tool.name}")
             about = tool.about.strip().partition("\n\n")[0]
             print(textwrap.fill(" ".join(about.split()), _width(), initial_indent="      ", subsequent_indent="      "))
@@ -63,7 +63,7 @@ def _schemas(driver: Driver[Any, Any, Any]) -> dict[str, Any]:
         "point": driver.point.model_json_schema(),
         "tools": [
             {"name": tool.name, "about": tool.about, "options": tool.options.model_json_schema()}
-            for tool in driver.tools
+            for tool in driver.tools()
         ],
     }
 

@@ -35,7 +35,7 @@ def parts(
     """The generated parts of one driver's README. `templates` are (name, title); `rules` the quality scale."""
     models = (("link", driver.link), ("device", driver.device), ("tag", driver.point))
     settings = [f"Of a {title}:\n\n{_settings(model)}" for title, model in models if model.model_fields]
-    tools = [f"| `edgeflow {driver.name} {tool.name}` | {_cell(tool.about)} |" for tool in driver.tools]
+    tools = [f"| `edgeflow {driver.name} {tool.name}` | {_cell(tool.about)} |" for tool in driver.tools()]
     listed = [f"| `{name}` | {_cell(title)} |" for name, title in templates]
     quality = [_answer(rule, meaning, answers[rule]) for rule, meaning in rules.items()]
     return {

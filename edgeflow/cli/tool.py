@@ -48,7 +48,7 @@ def parser_of(driver: Driver[Any, Any, Any]) -> tuple[argparse.ArgumentParser, d
     parser = argparse.ArgumentParser(prog=prog, description=_paragraphs(driver.about), formatter_class=_Help)
     found: dict[str, argparse.ArgumentParser] = {}
     verbs = parser.add_subparsers(dest="tool", metavar="TOOL", title="tools", required=True)
-    for tool in driver.tools:
+    for tool in driver.tools():
         about = tool.about.strip()
         verb = verbs.add_parser(
             tool.name,
@@ -110,14 +110,14 @@ def _paragraphs(text: str) -> str:
 def main(name: str, arguments: Sequence[str]) -> NoReturn:
     """Runs a tool of a driver and exits."""
     driver = tools_of(name)
-    if not driver.tools:
+    if not driver.tools():
         raise EdgeFlowError(f"the driver {name} has no tools; `edgeflow driver show {name}` says what it knows")
     parser, verbs = parser_of(driver)
     if not arguments:
         parser.print_help()
         sys.exit(EXIT_USAGE)
     given = vars(parser.parse_args(arguments))
-    tool = next(tool for tool in driver.tools if tool.name == given["tool"])
+    tool = next(tool for tool in driver.tools() if tool.name == given["tool"])
     try:
         options = chosen(tool.options, given)
         link, source = _link(driver, given)

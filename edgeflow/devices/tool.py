@@ -51,7 +51,7 @@ def address_of(link: LinkPlan) -> str:
 
 def tool_of(link: LinkPlan, name: str) -> Tool[Any, Any]:
     """A tool of the link's driver; raises Rejected with those that there are."""
-    tools = {tool.name: tool for tool in link.driver.tools}
+    tools = {tool.name: tool for tool in link.driver.tools()}
     if name not in tools:
         raise Rejected(f"the driver {link.driver.name} has no tool {name!r}{suggestion(name, tools)}")
     return tools[name]

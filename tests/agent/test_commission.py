@@ -67,7 +67,7 @@ class Bench:
 
     def _driver(self, name: str) -> Driver[Any, Any, Any]:
         tool = Tool("find", "Finds rows.", Options, lambda link, home, options: self._find(name, link, options))
-        return replace(self.wires[name].driver(name), tools=(tool,), exclusive=lambda link: name == "exclusive")
+        return replace(self.wires[name].driver(name), tools=lambda: (tool,), exclusive=lambda link: name == "exclusive")
 
     async def _find(self, name: str, link: Any, options: Options) -> AsyncIterator[Finding]:
         self.running += 1

@@ -77,7 +77,7 @@ def test_the_tools_of_every_driver_have_options_that_go_together(name: str) -> N
     """Those of the tool, those of the link, and those that every such command has."""
     driver = drivers.find(name)
     _, tools = parser_of(driver)
-    assert set(tools) == {tool.name for tool in driver.tools}
+    assert set(tools) == {tool.name for tool in driver.tools()}
 
 
 def test_no_driver_is_loaded_for_what_needs_none() -> None:

@@ -131,5 +131,5 @@ def test_the_generated_parts_of_a_readme_are_fresh(name: str) -> None:
     assert "<!-- settings -->" in readme
     assert "<!-- quality -->" in readme
     assert ("<!-- templates -->" in readme) == bool(templates)
-    assert ("<!-- tools -->" in readme) == bool(driver.find(name).tools)
+    assert ("<!-- tools -->" in readme) == bool(driver.find(name).tools())
     assert reference.refreshed(readme, found) == readme, "run scripts/reference"

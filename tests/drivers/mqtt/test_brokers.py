@@ -198,7 +198,7 @@ async def test_topics_are_shown_with_what_stands_in_their_messages(own_broker: A
 
 
 async def test_the_tool_tells_how_far_it_is_and_what_it_heard(own_broker: Any) -> None:
-    (tool,) = DRIVER.tools
+    (tool,) = DRIVER.tools()
     link = Link.model_validate({"host": "127.0.0.1", "port": own_broker.port})
     async with aiomqtt.Client("127.0.0.1", own_broker.port) as device:
         await device.publish("plant/x", b"5", 1, retain=True)

@@ -352,7 +352,7 @@ async def test_our_own_certificate_is_shown_for_servers_that_ask_for_a_file(home
 
 def tool(name: str) -> Callable[..., AsyncIterator[Any]]:
     """A tool as the command line and the API run it."""
-    (found,) = [one for one in DRIVER.tools if one.name == name]
+    (found,) = [one for one in DRIVER.tools() if one.name == name]
 
     def run(link: Link, home: Home, **options: Any) -> AsyncIterator[Any]:
         return found.run(link, home, found.options.model_validate(options))
