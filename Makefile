@@ -25,7 +25,8 @@ test: system check $(TEST_NODE) ## everything CI runs: checks, golden cases of t
 	@echo "== golden cases"
 	$(BIN)/edgeflow test
 	echo "== tests"
-	$(BIN)/pytest -n auto --maxprocesses 4 --no-loadscope-reorder
+	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m "not alone" -n auto --maxprocesses 4 --no-loadscope-reorder
 
 check: setup ## format, lint, types, layers, pages
 	@echo "== checks"

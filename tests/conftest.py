@@ -15,7 +15,7 @@ _TOGETHER = {
     "tests/system/test_first_steps.py": "usual ports",
 }
 """Files that start what listens on the ports that the product has by default: one after the other."""
-_LONGEST = ["usual ports", "tests/devices/test_modbus_campaign.py", "tests/system/test_crash.py"]
+_LONGEST = ["usual ports", "tests/system/test_crash.py"]
 
 
 def _part(nodeid: str) -> str:
