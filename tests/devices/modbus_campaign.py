@@ -2,7 +2,9 @@
 
 Every value that arrives is compared with what its register held at that time. At the end of each fault it says
 how many there were, how much the polls of the other devices were late (the 99th percentile must be at most a tenth
-of the interval), and when the data of the failing one were back (10 s). It ends with 1 where something does not hold.
+of the interval; one left out counts as a whole interval), and when the data of the failing one were back (10 s). Polls
+while the machine itself stood still, and as long again after it, are not counted but said. It ends with 1 where
+something does not hold, also where the machine stood still for more than a fifth of the time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,10 +39,12 @@ from edgeflow.driver import Home
 from edgeflow.model import Block
 from edgeflow.testing.relay import until
 from edgeflow.units import NS_PER_S
+from tests.devices.standstill import Standstill
 from tests.devices.units import Units, other_unit, tick, value
 
 BACK_S = 10.0
 JITTER = 0.1
+STILL = 0.2
 VARIANTS = ("tcp", "rtu-over-tcp", "serial")
 FAULTS = (
     "hang", "half-open", "trickle", "garble", "late", "reset", "wrong-unit", "cut", "delay", "duplicate", "drop",
@@ -56,13 +61,18 @@ _TAGS = ", ".join(
 
 @dataclass
 class Trial:
-    """What one fault of one device did. Times in s; `late`: by how much the others' polls were off their schedule."""
+    """What one fault of one device did. Times in s; `late`: by how much the others' polls were off their schedule.
+
+    `latest`: those that were late by more than is allowed, and how long after the fault had begun.
+    """
 
     fault: str
     values: int = 0
     wrong: list[str] = field(default_factory=list)
     late: list[float] = field(default_factory=list)
+    latest: list[str] = field(default_factory=list)
     missed: int = 0
+    still_s: float = 0.0
     bad_s: float = 0.0
     back_s: float = 0.0
 
@@ -131,8 +141,11 @@ class Watcher:
 class Campaign:
     """The devices of one variant, read by the real shell."""
 
-    def __init__(self, variant: str, units: Units, devices: Devices, watcher: Watcher, every_s: float) -> None:
+    def __init__(
+        self, variant: str, units: Units, devices: Devices, watcher: Watcher, every_s: float, still: Standstill
+    ) -> None:
         self.variant, self.units, self.devices, self.watcher, self.every_s = variant, units, devices, watcher, every_s
+        self.still = still
 
     async def trial(self, fault: str, unit: int, seconds: float) -> Trial:
         """Lets one unit fail for so long, then waits until its data are back."""
@@ -152,26 +165,40 @@ class Campaign:
         await until(lambda: watcher.good[name] and watcher.read_at[name][-1] > since_ns, "data are back", BACK_S)
         trial.back_s = loop.time() - repaired
         trial.values, trial.wrong = watcher.values - values, watcher.wrong[wrong:]
+        stood_still = self.still.times(begun_ns, ended_ns)
+        trial.still_s = sum(end - start for start, end in stood_still) / NS_PER_S
         for other in watcher.read_at:
             if other != name:
-                self._punctuality(trial, other, begun_ns, ended_ns)
+                self._punctuality(trial, other, begun_ns, ended_ns, stood_still)
         return trial
 
-    def _punctuality(self, trial: Trial, device: str, begun_ns: int, ended_ns: int) -> None:
+    def _punctuality(
+        self, trial: Trial, device: str, begun_ns: int, ended_ns: int, stood_still: Sequence[tuple[int, int]]
+    ) -> None:
         """How far its reads were from their places on the schedule: once in an interval, at the phase usual for it."""
         every_ns = round(self.every_s * NS_PER_S)
-        read_at = [at for at in self.watcher.read_at[device] if begun_ns <= at < ended_ns]
-        if not read_at:
-            trial.missed += (ended_ns - begun_ns) // every_ns
-            return
+
+        def excused(since: int, at: int) -> bool:
+            return any(since < end + (end - start) and start <= at for start, end in stood_still)
+
+        read_at = [at for at in self.watcher.read_at[device] if at < ended_ns]
+        for before, after in pairwise([*read_at, ended_ns]):
+            missed = round((after - before) / every_ns) - 1
+            if missed > 0 and after > begun_ns and not excused(before, after):
+                trial.missed += missed
+                trial.late += [self.every_s] * missed
+        read_at = [at for at in read_at if begun_ns <= at and not excused(at, at)]
         phases = [at % every_ns for at in read_at]
 
         def off(phase: int, usual: int) -> int:
             return abs((phase - usual + every_ns // 2) % every_ns - every_ns // 2)
 
-        usual = min(phases[:60], key=lambda each: sum(off(phase, each) for phase in phases))
-        trial.late += [off(phase, usual) / NS_PER_S for phase in phases]
-        trial.missed += max(0, (ended_ns - begun_ns) // every_ns - len(read_at))
+        usual = min(phases[:60], key=lambda each: sum(off(phase, each) for phase in phases), default=0)
+        for at, phase in zip(read_at, phases, strict=True):
+            late_s = off(phase, usual) / NS_PER_S
+            trial.late.append(late_s)
+            if late_s > JITTER * self.every_s:
+                trial.latest.append(f"{device} by {late_s * 1e3:.0f} ms after {(at - begun_ns) / NS_PER_S:.1f} s")
 
     def _fail(self, unit: int, fault: str) -> None:
         if self.variant != "tcp":
@@ -258,7 +285,7 @@ async def campaign(
     settle_s: float = 0.0,
 ) -> AsyncIterator[Campaign]:
     """All devices running and good; `settle_s`: so much longer, until all is measured and on its schedule."""
-    with Units(count, answer_s) as units, _serial_pair(folder) as (near, far):
+    with Units(count, answer_s) as units, _serial_pair(folder) as (near, far), Standstill(folder) as still:
         units.late_s = 1.5 * timeout_s
         if variant == "serial":
             units.serve_line(far)
@@ -272,7 +299,7 @@ async def campaign(
                 lambda: len(watcher.good) == count and all(watcher.good.values()), "all devices are good", 20 + count
             )
             await asyncio.sleep(settle_s)
-            yield Campaign(variant, units, devices, watcher, every_s)
+            yield Campaign(variant, units, devices, watcher, every_s, still)
         finally:
             running.cancel()
             judging.cancel()
@@ -331,13 +358,17 @@ async def _run(variant: str, faults: Sequence[str], folder: Path, given: argpars
             trial = await running.trial(fault, unit, given.seconds if fault else min(given.seconds, 30))
             p50, p99, most = trial.percentile(0.5), trial.percentile(0.99), max(trial.late)
             good = not trial.wrong and p99 <= JITTER * running.every_s and trial.back_s <= BACK_S
+            good = good and trial.still_s <= STILL * given.seconds
             bad = f"{trial.bad_s:.2f} s" if trial.bad_s else "-"
             row = (
                 f"{variant:<14}{fault or 'none':<11}{trial.values:>8}{len(trial.wrong):>7}{trial.missed:>8}"
                 f"{p50 * 1e3:>7.1f} ms{p99 * 1e3:>5.0f} ms{most * 1e3:>5.0f} ms{bad:>9}{trial.back_s:>7.2f} s"
+                f"{f'  machine stood still for {trial.still_s:.2f} s' if trial.still_s else ''}"
                 f"{'' if good else '  DOES NOT HOLD'}"
             )
             print("\n    wrong: ".join([row, *trial.wrong[:5]]), flush=True)
+            if p99 > JITTER * running.every_s:
+                print(f"    late: {', '.join(trial.latest)}", flush=True)
             if not good:
                 failed.append(f"{variant} {fault or 'none'}")
     return failed
