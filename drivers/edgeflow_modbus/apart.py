@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from edgeflow.errors import LinkDown
 from edgeflow_modbus.pdu import Request
+from edgeflow_modbus.plan import Manners
 from edgeflow_modbus.wire import Ask, Roll, Stats, Wire
 
 
@@ -33,6 +34,9 @@ class ApartWire:
     @property
     def down(self) -> str:
         return self._first.down
+
+    def respect(self, unit: int, manners: Manners) -> None:
+        """Nothing is asked here but what is bound."""
 
     def bind(self, request: Request) -> Ask:
         async def ask(deadline: float) -> bytes:

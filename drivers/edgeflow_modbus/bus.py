@@ -14,6 +14,7 @@ from edgeflow.errors import LinkDown, Rejected
 from edgeflow_modbus.frame import Framing
 from edgeflow_modbus.ledger import Ledger, wider
 from edgeflow_modbus.pdu import READING, WRITING, Refused, Request, Table
+from edgeflow_modbus.plan import Manners
 from edgeflow_modbus.tcp import cause
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 
@@ -80,9 +81,7 @@ class BusWire(asyncio.Protocol):
         if unit == BROADCAST:
             return self._broadcast(request)
         self.roll.joins(unit)
-        if unit not in self._ledgers:
-            self._ledgers[unit] = Ledger(unit, self._pending.of(unit))
-        ledger = self._ledgers[unit]
+        ledger = self._ledger(unit)
         ledger.knows(request)
         wide = wider(request)
         forms = [request] if wide is None else [request, wide]
@@ -95,6 +94,15 @@ class BusWire(asyncio.Protocol):
                 self._busy = False
 
         return ask
+
+    def respect(self, unit: int, manners: Manners) -> None:
+        """What not to read of a unit to show that it is in step."""
+        self._ledger(unit).respects(manners)
+
+    def _ledger(self, unit: int) -> Ledger:
+        if unit not in self._ledgers:
+            self._ledgers[unit] = Ledger(unit, self._pending.of(unit))
+        return self._ledgers[unit]
 
     # --- how a request is made ---
 

@@ -62,7 +62,8 @@ class Device(Strict):
     )
     forbidden: Ranges = Field(
         (),
-        description="Addresses, first and last, that are never read along to save a request: `[[40, 49], [200, 220]]`.",
+        description="Addresses, first and last, that are never read but for a tag: not along with others, not to tell "
+        "late answers apart: `[[40, 49], [200, 220]]`.",
     )
     groups: Ranges = Field(
         (),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import filterfalse, islice
 from struct import unpack_from
 
-from edgeflow_modbus.pdu import ADDRESSES, READING, WRITING, Request, Table, read
+from edgeflow_modbus.pdu import ADDRESSES, READING, WRITING, Request, Table, read, read_identification
+from edgeflow_modbus.plan import Manners
 
 _ECHOED = (*WRITING, 43)
 """Functions whose answer, when it comes twice, says nothing else the second time."""
@@ -53,6 +54,7 @@ class Ledger:
         self._reads: dict[bytes, Request] = {}
         self._ignored: set[bytes] = set()
         self._refusing: set[int] = set()
+        self._manners: list[Manners] = []
 
     @property
     def heads(self) -> list[bytes]:
@@ -63,6 +65,11 @@ class Ledger:
         """A request that will be sent to this unit again and again."""
         if request.function in READING:
             self._reads.setdefault(request.pdu, request)
+
+    def respects(self, manners: Manners) -> None:
+        """What a step must not read, and what it should not tear."""
+        if manners not in self._manners:
+            self._manners.append(manners)
 
     def clear_for(self, request: Request) -> bool:
         """Whether only this request itself, sent now, could bring its answer."""
@@ -102,7 +109,9 @@ class Ledger:
     def step_for(self, request: Request) -> Request:
         """A request whose answer shows that none can come any more that looks like the answer to `request`.
 
-        What the unit most likely answers with values comes first; then what cannot be mistaken when refused.
+        What the unit most likely answers with values comes first; then what cannot be mistaken when refused. What
+        is forbidden is never read, a group is torn only where nothing else is left, and where nothing at all may
+        be read it is asked what it is.
         """
         after = max((i for i, sent in enumerate(self._sent) if sent.head == request.head), default=-1)
         missing = {sent.head for sent in self._sent if sent.unanswered}
@@ -110,16 +119,23 @@ class Ledger:
 
         def usable(steps: Iterator[Request]) -> Iterator[Request]:
             fit = (step for step in steps if step.head != request.head and self._place(step) > after)
-            return islice(fit, _MOST_CHOICES)
+            return islice(filterfalse(self._forbidden, fit), _MOST_CHOICES)
 
         known = [(step, step.function in refusing & self._refusing) for step in usable(self._known(request))]
         guessed = [(step, step.function in refusing) for step in usable(self._guessed(request))]
 
-        def doubts(choice: tuple[Request, bool]) -> tuple[bool, bool, bool]:
-            head = choice[0].head
-            return head in self._ignored, head in missing, choice[1]
+        def doubts(choice: tuple[Request, bool]) -> tuple[bool, bool, bool, bool]:
+            step, may_refuse = choice
+            return self._torn(step), step.head in self._ignored, step.head in missing, may_refuse
 
-        return min(known + guessed, key=doubts)[0]
+        choices = known + guessed or [(step, False) for step in usable(self._identifications())]
+        return min(choices, key=doubts)[0]
+
+    def _forbidden(self, step: Request) -> bool:
+        return any(each.forbid(*_stretch(step)) for each in self._manners) if step.function in READING else False
+
+    def _torn(self, step: Request) -> bool:
+        return any(each.tear(*_stretch(step)) for each in self._manners) if step.function in READING else False
 
     def _place(self, step: Request) -> int:
         return next((i for i, sent in enumerate(self._sent) if sent.head == step.head), len(self._sent))
@@ -128,8 +144,8 @@ class Ledger:
         """Parts of what is read anyway, the shortest first."""
         for other in [request, *(other for other in self._reads.values() if other is not request)]:
             if other.function in READING:
-                table, (start, count) = READING[other.function], unpack_from(">HH", other.pdu, 1)
-                for fewer in range(1, count, _unit_of(table)):
+                table, start, end = _stretch(other)
+                for fewer in range(1, end - start, _unit_of(table)):
                     yield self._read(table, start, fewer)
                 yield other
 
@@ -144,8 +160,18 @@ class Ledger:
                 count = 1 + length * _unit_of(other)
                 yield self._read(other, min(start, ADDRESSES - count), count)
 
+    def _identifications(self) -> Iterator[Request]:
+        """What every unit understands, or refuses, without a register being read."""
+        for category in range(1, 5):
+            yield read_identification(self._unit, category, 0, "tell what it is, to show that it answers")
+
     def _read(self, table: Table, start: int, count: int) -> Request:
         return read(self._unit, table, start, count, "show that it answers what it is asked")
+
+
+def _stretch(request: Request) -> tuple[Table, int, int]:
+    start, count = unpack_from(">HH", request.pdu, 1)
+    return READING[request.function], start, start + count
 
 
 def wider(request: Request) -> Request | None:

@@ -66,6 +66,25 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Manners:
+    """How a device wants to be read: what is `forbidden`, and the `groups` of registers that are read whole."""
+
+    forbidden: frozenset[Stretch] = frozenset()
+    groups: Mapping[Table, Sequence[Range]] = field(default_factory=dict)
+
+    def forbid(self, table: Table, start: int, end: int) -> bool:
+        """Whether something between is forbidden."""
+        return any(each.table == table.function and each.start < end and start < each.end for each in self.forbidden)
+
+    def tear(self, table: Table, start: int, end: int) -> bool:
+        """Whether a part of a group would be read without the rest."""
+        return any(
+            first < end and start < behind and not (start <= first and behind <= end)
+            for first, behind in self.groups.get(table, ())
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What blocks may be.
 

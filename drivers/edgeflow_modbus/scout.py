@@ -9,7 +9,7 @@ from dataclasses import replace
 from edgeflow_modbus.config import Device
 from edgeflow_modbus.learned import Learned
 from edgeflow_modbus.pdu import ADDRESSES, Table
-from edgeflow_modbus.plan import Block, Range, Rules, Span, Stretch, atoms, duration, joined, plan, split, whole
+from edgeflow_modbus.plan import Block, Manners, Rules, Span, Stretch, atoms, duration, joined, plan, split, whole
 
 _BETTER = 0.95
 _CERTAIN = 2
@@ -28,7 +28,7 @@ class Scout:
     def __init__(self, spans: Iterable[Span], device: Device, learned: Learned, *, spares: bool = False) -> None:
         """`spares`: it is of use to know where a request may be made a little longer."""
         self._device, self._learned, self._spares = device, learned, spares
-        self._groups, self._forbidden = _ranges(device)
+        self._manners = manners(device)
         self.refused: list[Span] = []
         wanted: list[Span] = []
         rules = self._rules()
@@ -274,8 +274,8 @@ class Scout:
             learned.cost,
             {table: learned.limit(table, most, hope) for table, most in allowed.items()},
             0 if learned.shy or (learned.wary and not hope) else device.max_gap,
-            frozenset(learned.borders | learned.refused | self._forbidden),
-            self._groups,
+            frozenset(learned.borders | learned.refused | self._manners.forbidden),
+            self._manners.groups,
         )
 
 
@@ -284,15 +284,15 @@ def longer(block: Block) -> Block:
     return replace(block, count=block.count + (8 if block.table.bits else 1))
 
 
-def _ranges(device: Device) -> tuple[dict[Table, list[Range]], set[Stretch]]:
-    """The groups and the forbidden addresses of a device, as on the wire; what a table does not have is left out."""
+def manners(device: Device) -> Manners:
+    """How a device wants to be read, in addresses as on the wire; what a table does not have is left out."""
     groups = {
         table: [(first - device.first(table), last - device.first(table) + 1) for first, last in device.groups]
         for table in (Table.REGISTER, Table.INPUT)
     }
-    forbidden = {
+    forbidden = frozenset(
         Stretch(table.function, first - device.first(table), last - device.first(table) + 1)
         for table in Table
         for first, last in device.forbidden
-    }
-    return groups, forbidden
+    )
+    return Manners(forbidden, groups)

@@ -25,6 +25,7 @@ from edgeflow_modbus.pdu import (
     read_identification,
 )
 from edgeflow_modbus.reader import PointsReader
+from edgeflow_modbus.scout import manners
 from edgeflow_modbus.sunspec import Chain
 from edgeflow_modbus.wire import Stats, Wire
 from edgeflow_modbus.writer import Writer
@@ -58,6 +59,7 @@ class Session:
 
     async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:
         """Plans the reading of some points; nothing is sent but for what SunSpec names are looked up with."""
+        self._wire.respect(device.unit, manners(device))
         if any(point.sunspec is not None for point in points):
             chain = self._chains.setdefault(device.unit, Chain(self._wire, device.unit))
             points = await chain.resolve(device, points, deadline)
@@ -72,6 +74,7 @@ class Session:
         Every value is checked before the first is sent. Raises Rejected with the reason; where the device
         refuses one request of several, those before it have been written.
         """
+        self._wire.respect(device.unit, manners(device))
         await self._writer.write(device, points, values, deadline)
 
     # --- for the tools of a person who looks around ---

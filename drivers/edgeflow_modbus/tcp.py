@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow_modbus.pdu import MAX_PDU, Refused, Request
+from edgeflow_modbus.plan import Manners
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 
 P = TypeVar("P", bound=asyncio.Protocol)
@@ -84,6 +85,9 @@ class TcpWire(asyncio.Protocol):
         """Closes the socket and waits until it is closed."""
         self._end("the connection is closed")
         await self._closed
+
+    def respect(self, unit: int, manners: Manners) -> None:
+        """Nothing is asked here but what is bound."""
 
     def bind(self, request: Request) -> Ask:
         """Prepares the frames of a request, so that asking costs only the sending."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from edgeflow.errors import Silent
 from edgeflow_modbus.pdu import Request
+from edgeflow_modbus.plan import Manners
 
 Ask = Callable[[float], Awaitable[bytes]]
 """Sends a request; given the deadline, gives the payload, raises Refused, Silent or LinkDown."""
@@ -51,6 +52,9 @@ class Wire(Protocol):
         """Whether an answer says which request it answers; else time is saved where a little more may be read along."""
 
     def bind(self, request: Request) -> Ask: ...
+
+    def respect(self, unit: int, manners: Manners) -> None:
+        """What not to read of a unit where the wire asks it something on its own account."""
 
     async def close(self) -> None:
         """Closes it, and waits until it is closed."""

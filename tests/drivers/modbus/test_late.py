@@ -21,6 +21,9 @@ from .lines import serving, socat_pair
 FAULTS = ("late", "very late", "lost", "twice", "twice, late", "garbled", "noise", "half", "other unit", "refused")
 BLOCKS = (0, 400, 800)
 SIZE = 4
+FORBIDDEN = ((4, 399), (404, 799), (804, 65535))
+STRICT = {"forbidden": FORBIDDEN, "groups": ((0, 3), (400, 403), (800, 803))}
+"""Nothing but the blocks may be read, and these only whole."""
 
 
 def word(unit, table, address, ms):
@@ -42,6 +45,7 @@ class BadDevice:
     patience_s: float
     faults: bool = True
     done: dict = field(default_factory=dict)
+    asked: set = field(default_factory=set)
     fates: list = field(default_factory=list)
 
     def _fate(self):
@@ -72,6 +76,7 @@ class BadDevice:
 
     def _good(self, message):
         unit, function, start, count = struct.unpack(">BBHH", message)
+        self.asked.add((function, start, start + count - 1))
         now = self.ms()
         held = b"".join(word(unit, function, start + i, now).to_bytes(2, "big") for i in range(count))
         held = held[: (count + 7) // 8] if function < 3 else held
@@ -163,14 +168,15 @@ def framing_of(transport):
 
 
 @pytest.mark.parametrize(
-    ("transport", "max_gap"),
-    [(transport, None) for transport in LINES] + [("rtu-over-tcp", 0), ("rtu", 0)],
-    ids=lambda each: each if isinstance(each, str) else "reading along" if each is None else "step by step",
+    ("transport", "how"),
+    [(transport, "reading along") for transport in LINES]
+    + [(transport, how) for transport in ("rtu-over-tcp", "rtu") for how in ("step by step", "strictly")],
 )
-async def test_no_value_is_ever_wrong(transport, max_gap, tmp_path):
+async def test_no_value_is_ever_wrong(transport, how, tmp_path):
     """Each is what its register held between the question and the answer, whatever the line does."""
     patience_s = 0.02
-    dice = random.Random(f"{transport} {max_gap}")
+    given = {"reading along": {}, "step by step": {"max_gap": 0}, "strictly": STRICT}[how]
+    dice = random.Random(f"{transport} {how}")
     bad = BadDevice(framing_of(transport), dice, patience_s)
     points = [Point(register=start + i) for start in BLOCKS for i in range(SIZE)]
     home, loop, good, silent, lost = Home(), asyncio.get_running_loop(), 0, 0, 0
@@ -198,8 +204,7 @@ async def test_no_value_is_ever_wrong(transport, max_gap, tmp_path):
             try:
                 async with DRIVER.open(link, loop.time() + 5, home) as session:
                     readers = {
-                        unit: await session.prepare(Device(unit=unit, max_gap=max_gap), points, loop.time())
-                        for unit in (1, 2)
+                        unit: await session.prepare(Device(unit=unit, **given), points, loop.time()) for unit in (1, 2)
                     }
                     while goes_on():
                         polls += 1
@@ -214,13 +219,17 @@ async def test_no_value_is_ever_wrong(transport, max_gap, tmp_path):
         await asyncio.sleep(8 * patience_s)
         good = 0
         async with DRIVER.open(link, loop.time() + 5, Home()) as session:  # nothing learned of what it fell silent over
-            reader = await session.prepare(Device(unit=1, max_gap=max_gap), points, loop.time())
+            reader = await session.prepare(Device(unit=1, **given), points, loop.time())
             for _ in range(3):
                 await asyncio.sleep(0.01)
                 await poll(reader, 1)
     assert good == 3 * len(points), "a line that is well again gives every value"
     assert bad.done.keys() >= set(FAULTS), "every fault was tried"
     assert silent + lost > 0
+    if how == "strictly":
+        for first, last in FORBIDDEN:
+            assert not [each for each in bad.asked if each[1] <= last and first <= each[2]], "not even to get in step"
+        assert {each for each in bad.asked if each[0] == 3} == {(3, start, start + SIZE - 1) for start in BLOCKS}
 
 
 class GarblingDevice(BadDevice):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeflow_modbus.ledger import Ledger, wider
-from edgeflow_modbus.pdu import Table, read, write_coils, write_registers
+from edgeflow_modbus.pdu import READING, Table, read, write_coils, write_registers
+from edgeflow_modbus.plan import Manners, Stretch
 
 A = read(1, Table.REGISTER, 0, 10, "")
 TWIN = read(1, Table.REGISTER, 100, 10, "")
@@ -25,6 +26,15 @@ def answer(request):
 
 def refusal(request):
     return bytes((request.function | 0x80, 2))
+
+
+def read_of(request):
+    start, count = int.from_bytes(request.pdu[1:3], "big"), int.from_bytes(request.pdu[3:5], "big")
+    return Stretch(request.function, start, start + count)
+
+
+def overlap(one, other):
+    return one.table == other.table and one.start < other.end and other.start < one.end
 
 
 def in_step(unit=1):
@@ -164,16 +174,52 @@ def test_what_is_missing_survives_the_connection():
     assert next_step.head != step.head, "its answer could come before the one to A"
 
 
+def test_a_step_reads_nothing_that_is_forbidden_and_tears_no_group_as_long_as_it_can():
+    ledger = Ledger(1)
+    ledger.knows(A)
+    ledger.respects(Manners(frozenset({Stretch(4, 0, 5), Stretch(1, 0, 100)}), {Table.REGISTER: [(0, 10)]}))
+    ledger.send(A)
+    step = ledger.step_for(A)
+    assert step.function == 2, "neither a part of the group nor what is forbidden of inputs and coils"
+
+
+def test_a_group_is_torn_where_all_else_is_forbidden():
+    ledger = Ledger(1)
+    ledger.knows(A)
+    others = {Stretch(function, 0, 65536) for function in (1, 2, 4)} | {Stretch(3, 10, 65536)}
+    ledger.respects(Manners(frozenset(others), {Table.REGISTER: [(0, 10)]}))
+    assert ledger.step_for(A).pdu == bytes((3, 0, 0, 0, 1))
+
+
+def test_a_unit_of_which_nothing_else_may_be_read_is_asked_what_it_is():
+    ledger = Ledger(1)
+    ledger.knows(LONE)
+    others = {Stretch(function, 0, 65536) for function in (1, 2, 3)} | {Stretch(4, 0, 7), Stretch(4, 8, 65536)}
+    ledger.respects(Manners(frozenset(others)))
+    step = ledger.step_for(LONE)
+    assert step.pdu == bytes((43, 14, 1, 0))
+    ledger.send(step)
+    assert ledger.take(bytes((0xAB, 1))) == step.head
+    assert ledger.clear_for(LONE), "also where it does not know the question"
+
+
 HOW_MANY = int(os.environ.get("EDGEFLOW_TEST_EXAMPLES", "300"))
 REQUESTS = [A, TWIN, LONE, BITS, LONG, COIL, WORD]
 FATES = st.sampled_from(["at once", "late", "later", "never", "twice", "twice, late", "refused", "refused late"])
 
 
 @settings(max_examples=HOW_MANY, deadline=None)
-@given(st.lists(st.none() | st.tuples(st.sampled_from(REQUESTS), st.lists(FATES, min_size=1, max_size=6)), max_size=30))
-def test_whatever_is_late_lost_or_doubled_only_its_own_answer_is_believed(polls):
+@given(
+    st.lists(st.none() | st.tuples(st.sampled_from(REQUESTS), st.lists(FATES, min_size=1, max_size=6)), max_size=30),
+    st.frozensets(st.tuples(st.integers(1, 4), st.integers(0, 40), st.integers(0, 400)), max_size=4),
+)
+def test_whatever_is_late_lost_or_doubled_only_its_own_answer_is_believed(polls, forbidden):
     """Answers stay in order. Each is marked with the number of the request that caused it. None: connected anew."""
     ledger, line, number = Ledger(1), deque(), 0
+    stretches = [Stretch(function, start, start + more) for function, start, more in forbidden]
+    own = [read_of(request) for request in REQUESTS if request.function in READING]
+    manners = Manners(frozenset(each for each in stretches if not any(overlap(each, one) for one in own)))
+    ledger.respects(manners)
 
     def ask(request, fate):
         """Sends, and takes what comes in time; returns (whether answered, by which number, own number)."""
@@ -195,6 +241,7 @@ def test_whatever_is_late_lost_or_doubled_only_its_own_answer_is_believed(polls)
     for poll in polls:
         if poll is None:
             ledger = Ledger(1, ledger.heads)
+            ledger.respects(manners)
             continue
         request, fates = poll
         ledger.knows(request)
@@ -203,6 +250,7 @@ def test_whatever_is_late_lost_or_doubled_only_its_own_answer_is_believed(polls)
         while remaining:
             form = next(filter(ledger.clear_for, forms), None)
             sent = form or ledger.step_for(request)
+            assert sent is form or not any(overlap(read_of(sent), each) for each in manners.forbidden)
             mine, arrived = ask(sent, remaining.pop(0))
             done = False
             for _, pdu, by in arrived:
