@@ -15,7 +15,7 @@ from edgeflow.clock import Clock
 from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import Connection, ended
 from edgeflow.devices.intake import DeviceStatus, Intake
-from edgeflow.devices.patience import Patience
+from edgeflow.devices.patience import Custom, Patience
 from edgeflow.devices.plan import DevicePlan
 from edgeflow.driver import Column, Reader, Reads, Watches, Writes
 from edgeflow.errors import LinkDown, Rejected, Silent
@@ -56,7 +56,7 @@ class _Group:
 class Device:
     """A device; hands its blocks to `deliver`, one call each, in order.
 
-    `phase` (0..1) spreads the polls of many devices over their period. `shared`: others use its link too.
+    `phase` (0..1) spreads the polls of many devices over their period. `custom`: of the link, where others use it too.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Device:
         proved: Callable[[], None],
         *,
         phase: float = 0.0,
-        shared: bool = False,
+        custom: Custom | None = None,
         writer: Writer | None = None,
     ) -> None:
         self.plan, self.strikes = plan, 0
@@ -75,7 +75,7 @@ class Device:
         self.stats = self.intake.stats
         self.writer = writer
         self._clock, self._link_proved = clock, proved
-        self._phase, self._shared, self._backoff = phase, shared, Backoff()
+        self._phase, self._custom, self._backoff = phase, custom, Backoff()
         self._points = tuple(tag.point for tag in self.intake.tags)
         self._patience: Patience | None = None
         self._timeout_s = plan.timeout_ns / NS_PER_S
@@ -108,10 +108,10 @@ class Device:
 
         `plan`: the request prepares another and may send nothing, so how long it takes says nothing.
         """
-        if not self._shared:
+        if self._custom is None:
             return await connection.ask(who, request, self._timeout_s, write=write)
         if self._patience is None:
-            self._patience = Patience(self._timeout_s)
+            self._patience = Patience(self._timeout_s, self._custom)
         patience = self._patience
         while True:
             await patience.turn()
@@ -127,7 +127,7 @@ class Device:
     async def serve(self, connection: Connection) -> None:
         """Programs the device, then polls or watches it until the session is lost."""
         self.intake.begin()
-        if self._shared and self.strikes:
+        if self._custom is not None and self.strikes:
             await asyncio.sleep(self._backoff.next())  # so that it costs the others a bounded share of the link
         await self._program(connection)
         if self.writer is not None:

@@ -15,6 +15,7 @@ from edgeflow.devices.device import GOLDEN, Device
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.link import TICK_S, Link, LinkStatus
 from edgeflow.devices.output import ElementState, Output, OutputStats, OutputStatus, OutputWriter
+from edgeflow.devices.patience import Custom
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
 from edgeflow.document import suggestion
@@ -65,15 +66,16 @@ class Devices:
         for link in plant.links.values():
             clients: list[Device] = []
             self._links[link.name] = Link(link, clients, clock, home(link.driver.name))
-            for device in behind.get(link.name, []):
-                shared = len(behind[link.name]) > 1
-                clients.append(self._device(device, deliver, self._links[link.name], shared))
+            custom = Custom() if len(behind.get(link.name, [])) > 1 else None
+            clients += [
+                self._device(each, deliver, self._links[link.name], custom) for each in behind.get(link.name, ())
+            ]
         self._outputs = {name: self._output(binding) for name, binding in outputs.items()}
         self._driven = {e.plan.tag.name: output for output in self._outputs.values() for e in output.elements.values()}
 
-    def _device(self, plan: DevicePlan, deliver: Callable[[Block], None], link: Link, shared: bool) -> Device:
+    def _device(self, plan: DevicePlan, deliver: Callable[[Block], None], link: Link, custom: Custom | None) -> Device:
         phase = len(self._devices) * GOLDEN % 1
-        device = Device(plan, self._clock, deliver, link.proved, phase=phase, shared=shared)
+        device = Device(plan, self._clock, deliver, link.proved, phase=phase, custom=custom)
         self._devices[plan.name] = device
         return device
 

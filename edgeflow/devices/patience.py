@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from edgeflow.devices.backoff import Backoff
@@ -11,12 +12,20 @@ from edgeflow.devices.backoff import Backoff
 T = TypeVar("T")
 
 _TIMES_SLOWEST, _TIMES_USUAL = 5.0, 3.0
-_LEAST_S, _LEAST_PROBE_S = 0.2, 0.05
+_LEAST_S, _LEAST_PROBE_S, _LEAST_OF_STRANGER_S = 0.2, 0.05, 0.1
 _FADES, _LEARNS = 0.98, 0.1
 _SHARE = 0.05
 _LONGEST_PAUSE_S = 8.0
 _FULL_EVERY = 50
 _HOLD_S = 0.5
+
+
+@dataclass(slots=True)
+class Custom:
+    """How long the devices behind one link take to answer: so long a stranger is waited for."""
+
+    slowest_s: float = 0.0
+    """The slowest answer that came lately; 0 as long as there was none."""
 
 
 class Patience:
@@ -26,12 +35,13 @@ class Patience:
     slowest answer seen lately, not the whole time-out. One lost answer is no silence: a device that has
     answered before is asked once more, as long as that takes no more than a twentieth of the link's time. A
     device that does not answer is given three times what it usually took and at most a twentieth of the
-    link's time, but is asked at least every 8 s: one that never answered takes its whole time-out then. Every
-    fiftieth time the others have it too, in case they have become slow.
+    link's time, but is asked at least every 8 s. One that never answered is given three times what the
+    slowest of the others took lately. The first time, and then every fiftieth, it has its whole time-out,
+    in case it has become slow, or always was.
     """
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, timeout_s: float, custom: Custom) -> None:
+        self._timeout_s, self._custom = timeout_s, custom
         self._time = asyncio.get_running_loop().time
         self._slowest_s: float | None = None
         self._usual_s = 0.0
@@ -43,10 +53,14 @@ class Patience:
     @property
     def allowed_s(self) -> float:
         """What the next request may take."""
-        if self._slowest_s is None or (self._failures and self._failures % _FULL_EVERY == 0):
+        if self._failures % _FULL_EVERY:
+            stranger, others_s = self._slowest_s is None, self._custom.slowest_s
+            if stranger and not others_s:
+                return self._timeout_s
+            least_s, usual_s = (_LEAST_OF_STRANGER_S, others_s) if stranger else (_LEAST_PROBE_S, self._usual_s)
+            return min(self._timeout_s, max(least_s, _TIMES_USUAL * usual_s))
+        if self._failures or self._slowest_s is None:
             return self._timeout_s
-        if self._failures:
-            return min(self._timeout_s, max(_LEAST_PROBE_S, _TIMES_USUAL * self._usual_s))
         return min(self._timeout_s, max(_LEAST_S, _TIMES_SLOWEST * self._slowest_s))
 
     async def turn(self) -> None:
@@ -85,6 +99,7 @@ class Patience:
     def _answered(self, took_s: float) -> None:
         self._usual_s += (took_s - self._usual_s) * (_LEARNS if self._slowest_s is not None else 1.0)
         self._slowest_s = max(took_s, (self._slowest_s or 0.0) * _FADES)
+        self._custom.slowest_s = max(took_s, self._custom.slowest_s * _FADES)
         if self._failures:
             self._failures, self._until_s = 0, None
             self._backoff.reset()
