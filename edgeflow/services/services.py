@@ -102,13 +102,17 @@ class Services:
     async def run(self) -> None:
         """Works until cancelled. Makes one after the other in a thread: what they load would stop the loop."""
         async with asyncio.TaskGroup() as group:
-            for name, make in self._services.items():
-                service = await asyncio.to_thread(make)
-                group.create_task(service.run(), name=f"service {name}")
-                for lane in self._lanes[name]:
-                    for i in range(service.workers):
-                        group.create_task(self._work(name, service, lane), name=f"service {name} worker {i}")
-            self.loaded.set()
+            try:
+                for name, make in self._services.items():
+                    self._begin(group, name, await asyncio.to_thread(make))
+            finally:
+                self.loaded.set()  # who waits for it does not wait for what cannot be loaded
+
+    def _begin(self, group: asyncio.TaskGroup, name: str, service: Service) -> None:
+        group.create_task(service.run(), name=f"service {name}")
+        for lane in self._lanes[name]:
+            for i in range(service.workers):
+                group.create_task(self._work(name, service, lane), name=f"service {name} worker {i}")
 
     async def _work(self, name: str, service: Service, lane: _Lane) -> None:
         stats = self.stats[name]

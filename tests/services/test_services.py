@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
 from structlog.testing import capture_logs
 
 from edgeflow.errors import LinkDown, Rejected
@@ -89,6 +90,16 @@ async def test_a_service_that_does_not_exist_is_named_with_those_that_do() -> No
     assert bench.answers == [], "never answered before submit has returned"
     await asyncio.sleep(0)
     assert bench.told() == {"a": "this gateway has no service 'mail'; configured are: x"}
+
+
+async def test_who_waits_for_the_services_does_not_wait_for_one_that_cannot_be_loaded() -> None:
+    def missing() -> Doing:
+        raise ImportError("no module of that name")
+
+    services = Services({"x": missing}, lambda answer: None, LoopClock())
+    with pytest.RaisesGroup(pytest.RaisesExc(ImportError, match="of that name"), allow_unwrapped=True):
+        await services.run()
+    assert services.loaded.is_set()
 
 
 @in_virtual_time
