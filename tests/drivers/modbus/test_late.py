@@ -181,10 +181,10 @@ async def test_no_value_is_ever_wrong(transport, how, tmp_path):
     points = [Point(register=start + i) for start in BLOCKS for i in range(SIZE)]
     home, loop, good, silent, lost = Home(), asyncio.get_running_loop(), 0, 0, 0
 
-    async def poll(reader, unit):
+    async def poll(reader, unit, within_s=3 * patience_s):
         nonlocal good
         begun = bad.ms()
-        column = await reader(loop.time() + 3 * patience_s)
+        column = await reader(loop.time() + within_s)
         now, faults = bad.ms(), column.faults or {}
         for i, (point, value) in enumerate(zip(points, column.values, strict=True)):
             if i in faults:
@@ -222,7 +222,7 @@ async def test_no_value_is_ever_wrong(transport, how, tmp_path):
             reader = await session.prepare(Device(unit=1, **given), points, loop.time())
             for _ in range(3):
                 await asyncio.sleep(0.01)
-                await poll(reader, 1)
+                await poll(reader, 1, 5)
     assert good == 3 * len(points), "a line that is well again gives every value"
     assert bad.done.keys() >= set(FAULTS), "every fault was tried"
     assert silent + lost > 0
