@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from asyncua import ua
 from asyncua.ua.status_codes import StatusCodes
 
 from edgeflow.driver import Column, Push
-from edgeflow.errors import Rejected
+from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Scalar
 from edgeflow.units import NS_PER_S, duration_text
 from edgeflow_opcua.item import NS_PER_MS, Item
@@ -33,10 +34,14 @@ _ASK_S = 10.0
 _VALUES, _NODES = 1000, 50
 _MOST_VALUES = 200_000
 _COLUMNS_IN_A_ROW = 100
+_TOO_MUCH_AT_ONCE = frozenset(
+    {"BadNoContinuationPoints", "BadTooManyOperations", "BadResponseTooLarge", "BadEncodingLimitsExceeded"}
+)
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 Alive = Callable[[], Awaitable[None]]
 _Value = tuple[int, Item, Any, int]
+_Points = dict[Item, bytes | None]
 
 
 class History:
@@ -103,39 +108,26 @@ class History:
             log.info("no history of some nodes", server=self._server.wire.where, nodes=len(lacking), answer=answer)
 
     async def _read(self, asked: Sequence[Item], end_ns: int, alive: Alive) -> tuple[list[_Value], dict[Item, str]]:
-        found: list[_Value] = []
-        lacking: dict[Item, str] = {}
         until = self._now() + _LONGEST_READ_S
-        waiting: list[tuple[int, dict[Item, bytes | None]]] = [
-            (max(min(item.last_ns for item in some), end_ns - _LONGEST_NS), dict.fromkeys(some))
-            for some in pieces(asked, _NODES)
-        ]
-        while waiting:
-            begin_ns, points = waiting.pop()
-            if self._now() > until or len(found) > _MOST_VALUES:
-                log.warning("the gap is too long to be filled as a whole", values=len(found))
-                await self._ask(
-                    {item: point for item, point in points.items() if point}, begin_ns, end_ns, release=True
-                )
-                break
-            results = await self._ask(points, begin_ns, end_ns)
-            more: dict[Item, bytes | None] = {}
-            for item, result in zip(points, results, strict=False):
-                if not result.StatusCode.is_good():
-                    lacking[item] = status_name(result.StatusCode.value)
-                    continue
-                values = [_value(item, data) for data in getattr(result.HistoryData, "DataValues", None) or ()]
-                # A server begins with the value that holds at the beginning.
-                first_ns = item.last_ns if points[item] or begin_ns <= item.last_ns else begin_ns
-                found += [value for value in values if value[0] > first_ns]
-                if result.ContinuationPoint:
-                    more[item] = result.ContinuationPoint
-                elif len(values) >= _VALUES and values[-1][0] > begin_ns:  # cut off without saying so
-                    waiting.append((values[-1][0], {item: None}))
-            if more:
-                waiting.append((begin_ns, more))
-            await alive()
-        return found, lacking
+        pages = _Pages(
+            [
+                (max(min(item.last_ns for item in some), end_ns - _LONGEST_NS), dict.fromkeys(some))
+                for some in pieces(asked, _NODES)
+            ]
+        )
+        try:
+            while pages.waiting:
+                if self._now() > until or len(pages.found) > _MOST_VALUES:
+                    log.warning("the gap is too long to be filled as a whole", values=len(pages.found))
+                    break
+                begin_ns, points = pages.waiting.pop()
+                pages.take(begin_ns, points, await self._ask(points, begin_ns, end_ns))
+                await alive()
+        finally:
+            if pages.held:
+                with suppress(LinkDown):
+                    await self._ask(pages.held, end_ns, end_ns, release=True)
+        return pages.found, pages.lacking
 
     async def _ask(
         self, points: Mapping[Item, bytes | None], begin_ns: int, end_ns: int, *, release: bool = False
@@ -154,6 +146,50 @@ class History:
             code: Any = getattr(StatusCodes, str(error), 0x80000000)
             return [ua.HistoryReadResult(ua.StatusCode(code))] * len(points)
         return results
+
+
+class _Pages:
+    """What has been read, and what is to be asked for: since when, and of each variable where the server goes on.
+
+    What a server cannot give of many at once, or cannot go on with, is asked for alone. Only the last of `waiting`
+    has continuation points; they are `held` by the server until it has given the rest or is told to forget them.
+    """
+
+    def __init__(self, waiting: list[tuple[int, _Points]]) -> None:
+        self.waiting = waiting
+        self.found: list[_Value] = []
+        self.lacking: dict[Item, str] = {}
+        self.held: _Points = {}
+        self._reached: dict[Item, int] = {}
+
+    def take(self, begin_ns: int, points: _Points, results: Sequence[Any]) -> None:
+        """One page of each variable."""
+        self.held = {}
+        for item, result in zip(points, results, strict=False):
+            if result.StatusCode.is_good():
+                self._page(begin_ns, item, points[item], result)
+                continue
+            name, reached_ns = status_name(result.StatusCode.value), self._reached.get(item, begin_ns)
+            if points[item] and reached_ns > begin_ns:  # the server has forgotten where we were
+                self.waiting.append((reached_ns, {item: None}))
+            elif name in _TOO_MUCH_AT_ONCE and len(points) > 1:
+                self.waiting.append((begin_ns, {item: None}))
+            else:
+                self.lacking[item] = name
+        if self.held:
+            self.waiting.append((begin_ns, self.held))
+
+    def _page(self, begin_ns: int, item: Item, point: bytes | None, result: Any) -> None:
+        values = [_value(item, data) for data in getattr(result.HistoryData, "DataValues", None) or ()]
+        # A server begins with the value that holds at the beginning.
+        first_ns = item.last_ns if point or begin_ns <= item.last_ns else begin_ns
+        self.found += [value for value in values if value[0] > first_ns]
+        if values:
+            self._reached[item] = values[-1][0]
+        if result.ContinuationPoint:
+            self.held[item] = result.ContinuationPoint
+        elif len(values) >= _VALUES and values[-1][0] > begin_ns:  # cut off without saying so
+            self.waiting.append((values[-1][0], {item: None}))
 
 
 def _value(item: Item, data: ua.DataValue) -> _Value:

@@ -166,11 +166,15 @@ class Publisher:
             expected = self._next.get(subscription)
             if expected is None:
                 return
-            if published.news:
-                missing = (published.sequence - expected) % _ROUND
+            # A keep-alive has the number of the message that comes next (OPC 10000-4 clause 5.13.1.1), or one
+            # that says nothing: of the last message, or none.
+            missing = (published.sequence - expected) % _ROUND
+            if missing < _ROUND // 2:
                 for sequence in range(expected, expected + missing) if missing < _MOST_MISSING else ():
                     published.gap |= not await self._republish(subscription, (sequence - 1) % _ROUND + 1)
-                published.gap |= _MOST_MISSING <= missing < _ROUND // 2
+                published.gap |= missing >= _MOST_MISSING
+                self._next[subscription] = published.sequence
+            if published.news:
                 self._next[subscription] = published.sequence % _ROUND + 1
                 self._acknowledge.append(ua.SubscriptionAcknowledgement(subscription, published.sequence))
             if (take := self._takers.get(subscription)) is not None:
@@ -185,6 +189,8 @@ class Publisher:
         try:
             republish_response(await attempt(self._wire, deadline, lambda: _raw(self._wire, request)), published)
         except (Rejected, LinkDown, Malformed, RecursionError):
+            return False
+        if published.sequence != sequence:  # some answer with an empty message
             return False
         self._acknowledge.append(ua.SubscriptionAcknowledgement(subscription, sequence))
         if (take := self._takers.get(subscription)) is not None:

@@ -135,7 +135,7 @@ class Subscriptions:
         subscription = self._own.get(published.subscription)
         if subscription is not None:
             subscription.heard_at = self._now()
-            if published.news:
+            if published.news or published.gap:
                 await self.arrived.put(published)
 
     async def _create(self, subscription: int, some: Sequence[tuple[int, Watched]]) -> dict[int, str]:

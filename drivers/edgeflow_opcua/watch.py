@@ -82,7 +82,9 @@ class Watch:
         self._conditions: list[Conditions] = []
         self._refused: set[int] = set()
         self._polled: dict[float, list[int]] = {}
-        self._last: dict[int, tuple[Any, int]] = {}
+        self._last: dict[int, list[Any]] = {}
+        self._anew: dict[int, int] = {}
+        self._anew_until = 0.0
         self._server_time: datetime | None = None
         self._beat_s = min(device.heartbeat / NS_PER_S, server.wire.session_s / _SESSION_SHARE)
         self._patience_s = 2 * self._beat_s
@@ -279,19 +281,41 @@ class Watch:
     async def _look(self, every_s: float) -> None:
         """Reads what is read this often; only what has changed is pushed, as by a subscription."""
         changed = []
-        for some in pieces(self._polled[every_s], self._wire.read_chunk):
+        for change in await self._read(self._polled[every_s]):
+            handle, *held, _ = change
+            if self._last.get(handle) != held:
+                self._last[handle] = held
+                changed.append(change)
+        if changed:
+            await self._take(Published(0, changes=changed, news=True))
+
+    async def _read_anew(self) -> None:
+        """After a loss that the server cannot make good: what was lost may not change again for a long time."""
+        polled = {handle for handles in self._polled.values() for handle in handles}
+        those = [handle for handle, thing in self._things.items() if isinstance(thing, Item) and handle not in polled]
+        if not self._anew:
+            log.warning("what the server published was lost; reading anew", server=self._wire.where, nodes=len(those))
+        changes = await self._read(those)
+        self._anew.clear()
+        await self._take(Published(0, changes=changes, news=True))
+        self._anew = {handle: at for handle, _, _, at in changes}
+        self._anew_until = self._now() + _ASK_S + self._device.publishing_interval / NS_PER_S
+
+    async def _read(self, handles: Sequence[int]) -> list[tuple[int, Any, int, int]]:
+        """What they hold, as it is published."""
+        found = []
+        for some in pieces(handles, self._wire.read_chunk):
             nodes = [self._things[handle].node for handle in some]
             data = await read_values(self._wire, read_request(nodes), self._now() + self._patience_s)
             for handle, (value, code, source_ns, server_ns) in zip(some, data, strict=True):
-                if self._last.get(handle) != (value, code):
-                    self._last[handle] = (value, code)
-                    changed.append((handle, value, code, source_ns or server_ns))
-        if changed:
-            await self._take(Published(0, changes=changed, news=True))
+                found.append((handle, value, code, source_ns or server_ns))
+        return found
 
     # --- what arrives --------------------------------------------------------------------------------
 
     async def _take(self, published: Published) -> None:
+        if self._anew:
+            published.changes = self._younger(published.changes)
         columns = self._sorted(published.changes)
         if self._server.types.wanted:  # structures that were not met before
             await self._server.types.learn(self._by())
@@ -303,10 +327,18 @@ class Watch:
                 column.faults = dict.fromkeys(range(len(column.values)), _LOST) | (column.faults or {})
             self._push(column)
         for conditions in self._conditions:
-            if conditions.refresh_wanted:
+            if conditions.refresh_wanted or published.gap:
                 await self._refresh(conditions)
         if published.ended is not None:
             raise self._wire.down(f"it ended the subscription ({status_name(published.ended)})")
+        if published.gap:
+            await self._read_anew()
+
+    def _younger(self, changes: list[tuple[int, Any, int, int]]) -> list[tuple[int, Any, int, int]]:
+        """Without what was on its way while it was read anew: no value goes back. Not for long: clocks do."""
+        if self._now() > self._anew_until:
+            self._anew.clear()
+        return [change for change in changes if change[3] >= self._anew.get(change[0], 0)]
 
     async def _event(self, handle: int, fields: Sequence[Any]) -> Sequence[Column]:
         thing = self._things.get(handle)

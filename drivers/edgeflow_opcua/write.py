@@ -125,7 +125,9 @@ class Writer:
                 raise Rejected(f"{point}: the server answered {status_name(code)}")
             if part_code >> 31:
                 raise Rejected(f"{point}: {_refusal(point, status_name(part_code))}")
-            self._alone[node] = _size(part) == 1 or _size(whole) == 1
+            if _size(whole) == 1 and not any(indices):
+                return  # the element is the whole
+            self._alone[node] = _size(part) == 1 < _size(whole)
         if not self._alone[node]:
             raise Rejected(f"{point}: {_NOT_ALONE}")
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.drivers.opcua.servers import Process, node_server
+
 SERVER = Path(__file__).with_name("server.py")
 PRESS = Path(__file__).with_name("press.py")
 _START_S = 30.0
@@ -113,3 +115,11 @@ def press(_press: Filler) -> Filler:
     """A server with structures, enumerations, methods, events, alarms and history."""
     _press.tell("reset")
     return _press
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A server made with node-opcua: variables, arrays and history."""
+    process = node_server(tmp_path_factory.mktemp("node") / "pki")
+    yield process
+    process.stop()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from asyncua import Server, ua, uamethod
 from asyncua.common.callback import CallbackType
 from asyncua.common.structures104 import new_enum, new_struct, new_struct_field
+from asyncua.common.utils import ServiceError
 from asyncua.server.monitored_item_service import MonitoredItemService
 
 URI = "urn:edgeflow:plant:press"
@@ -25,6 +26,45 @@ PLAIN = {
     "StatusCode": (ua.StatusCode(ua.StatusCodes.BadSensorFailure), V.StatusCode),
     "NodeId": (ua.NodeId("x", 2), V.NodeId), "QualifiedName": (ua.QualifiedName("q", 2), V.QualifiedName),
 }  # fmt: skip
+
+
+class Pages:
+    """A history in pages of `size` values, with at most so many continuation points; one is forgotten where asked."""
+
+    def __init__(self, manager, size: int, most: int, forget: bool) -> None:
+        self.read, self.size, self.most, self.forget = type(manager).read_history.__get__(manager), size, most, forget
+        self.held: dict[bytes, list] = {}
+        self.released, self.given, self.stop_at, self.waiting = 0, 0, 0, False
+        self.flows = asyncio.Event()
+        self.flows.set()
+        manager.read_history = self.answer
+
+    async def answer(self, params) -> list:
+        self.given += 1
+        if self.given == self.stop_at:
+            self.waiting = True
+            await self.flows.wait()
+        return [await self.page(params, node) for node in params.NodesToRead]
+
+    async def page(self, params, node) -> ua.HistoryReadResult:
+        if point := node.ContinuationPoint:
+            values = self.held.pop(point, None)
+            if values is None or self.forget:
+                self.forget = False
+                return ua.HistoryReadResult(ua.StatusCode(ua.StatusCodes.BadContinuationPointInvalid))
+            if params.ReleaseContinuationPoints:
+                self.released += 1
+                return ua.HistoryReadResult()
+        else:
+            alone = ua.HistoryReadParameters(params.HistoryReadDetails, params.TimestampsToReturn, False, [node])
+            values = (await self.read(alone))[0].HistoryData.DataValues
+        if len(values) > self.size and len(self.held) >= self.most:
+            return ua.HistoryReadResult(ua.StatusCode(ua.StatusCodes.BadNoContinuationPoints))
+        result = ua.HistoryReadResult(HistoryData=ua.HistoryData(values[: self.size]))
+        if len(values) > self.size:
+            result.ContinuationPoint = point or uuid.uuid4().bytes
+            self.held[result.ContinuationPoint] = values[self.size :]
+        return result
 
 
 class Press:
@@ -53,13 +93,15 @@ class Press:
         await self.add("Names", ua.Variant(["a", "ü"], V.String))
         await self.add("Matrix", ua.Variant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], V.Double))
         await self.add("Count", ua.Variant(0, V.UInt32))
+        await self.add("Scrap", ua.Variant(0, V.UInt32))
         await self.add("Stubborn", ua.Variant(1.0, V.Double))
         await self.structures()
         await self.enumerations()
         await self.analog()
         await self.methods()
         await self.events()
-        await server.historize_node_data_change(self.nodes["Count"], period=None, count=0)
+        for name in ("Count", "Scrap"):
+            await server.historize_node_data_change(self.nodes[name], period=None, count=0)
 
     async def add(self, name: str, value: ua.Variant, datatype: ua.NodeId | None = None):
         node = await self.press.add_variable(
@@ -232,7 +274,7 @@ class Press:
         inner = self.server.iserver
         inner.aspace._nodes[ua.NodeId(ua.ObjectIds.ConditionType_ConditionRefresh)] = self.refresh
         for changed in (inner.history_manager, inner.subscription_service):
-            for name in ("read_history", "create_subscription"):
+            for name in ("read_history", "create_subscription", "republish"):
                 changed.__dict__.pop(name, None)
         inner.subscription_service._conditions.clear()
         inner.subscription_service.standard_events |= self.refreshing
@@ -243,6 +285,8 @@ class Press:
             setattr(event, "AckedState/Id", True)
         self.filters, self.calls, self.acknowledged = True, [], []
         await self.nodes["Double"].write_value(0.1)
+        await self.nodes["Float"].write_value(ua.Variant(0.5, V.Float))
+        await self.nodes["Table"].write_value(ua.Variant([10, 20, 30], V.Int32))
         if "Later" in self.nodes:
             await self.server.delete_nodes([self.nodes.pop("Later")])
 
@@ -277,7 +321,8 @@ class Press:
         base = datetime.now(UTC)
         for number in order["values"]:
             stamp = base + timedelta(microseconds=10 * number)
-            await self.nodes["Count"].write_value(ua.DataValue(ua.Variant(number, V.UInt32), SourceTimestamp=stamp))
+            for name in order.get("nodes", ["Count"]):
+                await self.nodes[name].write_value(ua.DataValue(ua.Variant(number, V.UInt32), SourceTimestamp=stamp))
 
     async def do_stubborn(self, order: dict) -> None:
         """Takes every write, and goes back to its own value."""
@@ -291,6 +336,46 @@ class Press:
 
     async def do_no_history(self, order: dict) -> None:
         self.server.iserver.history_manager.read_history = self.refuse_history
+
+    async def do_pages(self, order: dict) -> None:
+        """Gives its history in pages from now on."""
+        self.pages = Pages(self.server.iserver.history_manager, order["size"], order["most"], order["forget"])
+
+    async def do_held(self, order: dict) -> list:
+        """How many continuation points it holds, how many were released, and whether somebody waits for a page."""
+        return [len(self.pages.held), self.pages.released, self.pages.waiting]
+
+    async def do_stop_at(self, order: dict) -> None:
+        """Does not give the page of this number before it is told `go_on`."""
+        self.pages.stop_at = order["page"]
+        self.pages.flows.clear()
+
+    async def do_go_on(self, order: dict) -> None:
+        self.pages.flows.set()
+
+    async def do_no_republish(self, order: dict) -> None:
+        """Keeps nothing that was published; says so, or answers with an empty message as this library does."""
+
+        def refuse(*_):
+            if order["say"]:
+                raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
+            return ua.NotificationMessage()
+
+        self.server.iserver.subscription_service.republish = refuse
+
+    async def do_count_republish(self, order: dict) -> None:
+        service = self.server.iserver.subscription_service
+        self.republished, republish = [], service.republish
+
+        def counted(params):
+            self.republished.append(params.RetransmitSequenceNumber)
+            return republish(params)
+
+        service.republish = counted
+
+    async def do_republished(self, order: dict) -> list:
+        """The numbers of what it was asked to publish again since it was told to count."""
+        return self.republished
 
     async def do_no_subscriptions(self, order: dict) -> None:
         self.server.iserver.subscription_service.create_subscription = self.refuse_subscription

@@ -154,11 +154,12 @@ def asyncua_server(pair: Pair | None = None, *, port: int = 0, **given: Any) -> 
     return Process([sys.executable, "secured.py"], port or free_port(), {**standard, **own, **given})
 
 
-def node_server(folder: Path, *, known: bytes, **given: Any) -> Process:
-    """Every policy, with a certificate that it makes in the folder; one client's certificate is known to it."""
+def node_server(folder: Path, *, known: bytes | None = None, **given: Any) -> Process:
+    """Every policy, with a certificate that it makes in the folder; one client's certificate may be known to it."""
     assert (HERE / "node/node_modules").exists(), "node-opcua is not installed; `make test` does it, or `make setup`"
-    trusted = folder / "server/trusted/certs"
-    trusted.mkdir(parents=True)
-    (trusted / "known.pem").write_bytes(x509.load_der_x509_certificate(known).public_bytes(Encoding.PEM))
+    if known is not None:
+        trusted = folder / "server/trusted/certs"
+        trusted.mkdir(parents=True)
+        (trusted / "known.pem").write_bytes(x509.load_der_x509_certificate(known).public_bytes(Encoding.PEM))
     standard = {"folder": str(folder), "accept": False, "password": PASSWORD}
     return Process(["node", "node/server.mjs"], free_port(), {**standard, **given})

@@ -9,6 +9,7 @@ import pytest
 
 from edgeflow.errors import Rejected
 from edgeflow.testing.relay import until
+from edgeflow_opcua import Point
 from tests.drivers.opcua.pushed import DEVICE, PRESS, Pushed, opened, point, read, soon, watching
 
 RESET = point(object=f"{PRESS}Press", method=f"{PRESS}Press.Reset")
@@ -68,6 +69,61 @@ async def test_an_element_is_not_written_where_the_server_would_replace_the_whol
             await write(session, (point("Table", index=1, type="integer"), 99))
         column = await read(session, [point("Table", type="text")])
     assert column.values == ["[10,20,30]"]
+
+
+async def test_an_array_of_one_is_not_mistaken_for_a_server_that_writes_elements(press: Any) -> None:
+    table = point("Table", type="text", verify=True)
+    async with opened(press) as session:
+        await write(session, (table, "[10]"))
+        await write(session, (point("Table", index=0, type="integer"), 11))
+        with pytest.raises(Rejected, match="cannot write single elements of an array"):
+            await write(session, (point("Table", index=1, type="integer"), 99))
+        assert (await read(session, [table])).values == ["[11]"]
+        await write(session, (table, "[10,20,30]"))
+        with pytest.raises(Rejected, match="cannot write single elements of an array"):
+            await write(session, (point("Table", index=0, type="integer"), 99))
+        assert (await read(session, [table])).values == ["[10,20,30]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "whole", "elements", "then"),
+    [
+        ("Table", "integer", "[10,20,30]", [(1, 99)], "[10,99,30]"),
+        ("Table", "integer", "[10,20,30]", [(0, -1), (2, 2**31 - 1)], "[-1,20,2147483647]"),
+        ("Names", "text", '["a","b","c"]', [(2, "Öl")], '["a","b","Öl"]'),
+        ("Matrix", "number", "[[1.0,2.0],[3.0,4.0],[5.0,6.0]]", [((2, 0), 7.5)], "[[1.0,2.0],[3.0,4.0],[7.5,6.0]]"),
+    ],
+)
+async def test_an_element_is_written_and_the_others_stay(
+    node: Any, name: str, kind: str, whole: str, elements: list[tuple[Any, Any]], then: str
+) -> None:
+    place = f"ns=1;s=Filler.{name}"
+    array = Point.model_validate({"node": place, "type": "text"})
+    points = [Point.model_validate({"node": place, "type": kind, "index": at, "verify": True}) for at, _ in elements]
+    async with opened(node) as session:
+        await write(session, (array, whole))
+        await write(session, *zip(points, (value for _, value in elements), strict=True))
+        column = await read(session, [array, *points])
+    assert list(column.values) == [then, *(value for _, value in elements)]
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "reason"),
+    [
+        ("Table", 3, "the server answered BadIndexRangeNoData"),
+        ("Sealed", 1, "the server answered BadWriteNotSupported; the server cannot write single elements of an array"),
+    ],
+)
+async def test_an_element_that_cannot_be_written_is_rejected_and_nothing_changes(
+    node: Any, name: str, index: int, reason: str
+) -> None:
+    place = f"ns=1;s=Filler.{name}"
+    array = Point.model_validate({"node": place, "type": "text"})
+    async with opened(node) as session:
+        await write(session, (array, "[10,20,30]"))
+        with pytest.raises(Rejected, match=reason):
+            await write(session, (Point.model_validate({"node": place, "type": "integer", "index": index}), 99))
+        assert (await read(session, [array])).values == ["[10,20,30]"]
 
 
 async def test_a_server_that_takes_a_value_and_holds_another_is_told(press: Any) -> None:
