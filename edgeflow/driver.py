@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -81,7 +82,25 @@ class Home:
 
 
 Reader = Callable[[float], Awaitable[Column]]
-"""Reads the prepared points; given the deadline."""
+"""Reads the prepared points; given the deadline.
+
+One that makes several requests, one after the other, says how many in `requests`, and takes `each_s`: how long each of
+them may take. So a device that does not answer is waited for once.
+"""
+
+T = TypeVar("T")
+Ask = Callable[[float], Awaitable[T]]
+"""One request, or a reader's several; given the deadline."""
+
+
+def spread(ask: Ask[T], each_s: float) -> tuple[Ask[T], float]:
+    """How to ask, and how long that may take, where each request of a reader's several may take so long."""
+    several: int = getattr(ask, "requests", 1)
+    if several <= 1:
+        return ask, each_s
+    steps: Any = ask
+    return partial(steps, each_s=each_s), several * each_s
+
 
 Push = Callable[[Column], None]
 """Takes a pushed column; bounded and quick, never raises."""

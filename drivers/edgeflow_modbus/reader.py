@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -52,7 +53,7 @@ _MEASURED_FIRST = 8
 _TRIES = 8
 _LONG = 3.0
 _MUTE = (BAD, "the device falls silent when it is asked for this, so it is asked only now and then; is it in its list?")
-_NO_TIME = (BAD, "no time to read it: finding out what was refused")
+_NO_TIME = (BAD, "no time was left for it in this poll; where that lasts, give the device a longer `timeout`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,12 @@ class PointsReader:
         self._measured = 0
         self._begun = self._time()
         self._retry_s, self._retry_at = _RETRY_S, self._begun + _RETRY_S
-        self._pace = 0.0
+        self._pace, self._each_s = 0.0, inf
+
+    @property
+    def requests(self) -> int:
+        """How many a poll takes."""
+        return len(self._pieces)
 
     def _resolve(self, points: Sequence[Point]) -> list[Span]:
         """What the points need: first one part for each, then what some of them need besides, each once."""
@@ -137,15 +143,19 @@ class PointsReader:
         self._layouts = [need.layout if need else None for need in needs]
         return [Span(need.table, need.start, need.count, i) for i, need in enumerate(needs) if need]
 
-    async def read(self, deadline: float) -> Column:
-        """One poll, in the order of the points; raises LinkDown and Silent."""
+    async def __call__(self, deadline: float, each_s: float = inf) -> Column:
+        """One poll, in the order of the points; `each_s`: how long one request may take. Raises LinkDown and Silent."""
         begun = self._time()
+        self._each_s = each_s
         if begun >= self._due:
             return await self._carefully(begun, deadline)
         values: list[Any] = []
+        by = min(deadline, begun + each_s)
         for at, piece in enumerate(self._pieces):
+            if at:
+                by = min(deadline, self._time() + each_s)
             try:
-                values += piece.decode(await piece.ask(deadline))
+                values += piece.decode(await piece.ask(by))
             except Refused as refusal:
                 return await self._read_on(at, values, refusal, deadline)
         if self._pick is not None:
@@ -249,6 +259,7 @@ class PointsReader:
 
     async def _answer(self, piece: _Piece, deadline: float) -> bytes | Refused:
         """The answer to one request; notes how long it took."""
+        deadline = min(deadline, self._time() + self._each_s)
         begun = self._stopwatch()
         answer: bytes | Refused
         try:

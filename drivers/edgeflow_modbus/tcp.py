@@ -231,7 +231,7 @@ class TcpWire(asyncio.Protocol):
         if self.roll.missed(request.unit):
             self._end(
                 f"{self._where} did not answer in time when asked to {request.about} (unit {request.unit}); "
-                "check the unit number and whether the device is running"
+                "check the unit number, whether the device is running, and whether it needs a longer `timeout`"
             )
             return
         self._waiting, self._size = None, 0

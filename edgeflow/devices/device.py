@@ -17,7 +17,7 @@ from edgeflow.devices.connection import Connection, ended
 from edgeflow.devices.intake import DeviceStatus, Intake
 from edgeflow.devices.patience import Custom, Patience
 from edgeflow.devices.plan import DevicePlan
-from edgeflow.driver import Column, Reader, Reads, Watches, Writes
+from edgeflow.driver import Ask, Column, Reader, Reads, Watches, Writes, spread
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Block, Scalar
 from edgeflow.units import NS_PER_S, duration_text
@@ -56,7 +56,8 @@ class _Group:
 class Device:
     """A device; hands its blocks to `deliver`, one call each, in order.
 
-    `phase` (0..1) spreads the polls of many devices over their period. `custom`: of the link, where others use it too.
+    `phase` (0..1) spreads the polls of many devices over their period. `custom`: of the link, where others use it too;
+    `outputs_wait`: it also has outputs, which wait while this device is read.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Device:
         *,
         phase: float = 0.0,
         custom: Custom | None = None,
+        outputs_wait: bool = False,
         writer: Writer | None = None,
     ) -> None:
         self.plan, self.strikes = plan, 0
@@ -76,10 +78,12 @@ class Device:
         self.writer = writer
         self._clock, self._link_proved = clock, proved
         self._phase, self._custom, self._backoff = phase, custom, Backoff()
+        self._outputs_wait = outputs_wait
         self._points = tuple(tag.point for tag in self.intake.tags)
         self._patience: Patience | None = None
         self._timeout_s = plan.timeout_ns / NS_PER_S
         self._heard_s: float | None = None  # loop time of the last answer or push in this session
+        self._poll_s = 0.0  # what polls take that take long
         self._cadence = {i: tag.silence_ns for i, tag in enumerate(self.intake.tags) if tag.silence_ns}
         self._tag_heard_s: dict[int, float] = {}
         self._polled: dict[tuple[int, ...] | None, float] = {}  # the last slot of each group that was read
@@ -109,20 +113,28 @@ class Device:
         `plan`: the request prepares another and may send nothing, so how long it takes says nothing.
         """
         if self._custom is None:
-            return await connection.ask(who, request, self._timeout_s, write=write)
+            asked, allowed_s = self._spread(request, self._timeout_s)
+            return await connection.ask(who, asked, allowed_s, write=write)
         if self._patience is None:
             self._patience = Patience(self._timeout_s, self._custom)
         patience = self._patience
         while True:
             await patience.turn()
             try:
-                asked = request if plan else patience.timed(request)
-                return await connection.ask(who, asked, patience.allowed_s, write=write)
+                each_s = patience.allowed_s
+                asked, allowed_s = self._spread(request, each_s)
+                asked = asked if plan else patience.timed(asked, allowed_s / each_s)
+                return await connection.ask(who, asked, allowed_s, write=write)
             except Silent:
                 if not write and patience.forgives():
                     continue
                 patience.silent()
                 raise
+
+    def _spread(self, request: Ask[T], each_s: float) -> tuple[Ask[T], float]:
+        """How it is asked, and for how long; no output waits for more than one time-out."""
+        asked, allowed_s = spread(request, each_s)
+        return asked, min(allowed_s, self._timeout_s) if self._outputs_wait else allowed_s
 
     async def serve(self, connection: Connection) -> None:
         """Programs the device, then polls or watches it until the session is lost."""
@@ -160,7 +172,7 @@ class Device:
             return ""
         if self._watching is not None:
             self._check_cadence(now_s)
-        silence_ns = round((now_s - self._heard_s) * NS_PER_S)
+        silence_ns = round((now_s - self._heard_s - self._poll_s) * NS_PER_S)
         if self.plan.silence_ns is None or silence_ns < self.plan.silence_ns:
             return ""
         if self._watching is not None:
@@ -249,7 +261,8 @@ class Device:
                 due = loop.create_future()
                 loop.call_at(due_s, _wake, due)
                 await due
-            if self.writer is None or self.writer.alive(loop.time()):
+            begun_s = loop.time()
+            if self.writer is None or self.writer.alive(begun_s):
                 stats.polls += 1
                 try:
                     column = await self.ask(connection, group, read)
@@ -264,6 +277,7 @@ class Device:
                         column.points = indices
                     intake.take(column, now_ns())
                     self._polled[indices] = slot
+                    self._poll_s = max(loop.time() - begun_s, 0.9 * self._poll_s)
             self._heard_s = now_s = loop.time()
             slot += 1
             late = (now_s - base_s) / every_s - slot

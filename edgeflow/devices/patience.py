@@ -70,13 +70,13 @@ class Patience:
         if self._until_s is not None:
             self._until_s = self._time() + self.allowed_s + _HOLD_S
 
-    def timed(self, request: Callable[[float], Awaitable[T]]) -> Callable[[float], Awaitable[T]]:
-        """The request, and what its outcome says of the device."""
+    def timed(self, request: Callable[[float], Awaitable[T]], times: float) -> Callable[[float], Awaitable[T]]:
+        """The request, which may be several, and what its outcome says of the device."""
 
         async def ask(deadline: float) -> T:
             begun_s = self._time()
             answer = await request(deadline)
-            self._answered(self._time() - begun_s)
+            self._answered((self._time() - begun_s) / times)
             return answer
 
         return ask

@@ -20,6 +20,7 @@ from edgeflow.driver import Home
 from edgeflow.model import BAD, GOOD, Block, Quality
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.testing.relay import Relay, until
+from tests.devices.units import Units
 
 CONFIG = """
 links: {{plc: {{driver: modbus, host: 127.0.0.1, port: {port}}}}}
@@ -138,3 +139,26 @@ async def test_a_hang_and_a_drop_are_bad_with_a_reason_and_over_when_they_are_ov
         await until(lambda: seen.qualities["press/good"] == GOOD, "data are back", 10)
         await until(lambda: devices.status().outputs[0].shown == "ok", "the lamp is shown again")
         assert (await held(port))[0] == [False, True]
+
+
+async def test_each_request_of_a_slow_device_may_take_as_long_as_the_time_out() -> None:
+    """Four requests at 150 ms: together twice as long as one may take."""
+    tags = ", ".join(f"r{address}: {{register: {address}}}" for address in (0, 130, 260, 390))
+    blocks: list[Block] = []
+    with Units(1, answer_s=0.15) as units:
+        plant = read_links_and_devices(
+            parse(
+                f"links: {{l: {{driver: modbus, host: 127.0.0.1, port: {units.port(1)}}}}}\n"
+                f"devices: {{d: {{link: l, every: 200 ms, timeout: 300 ms, tags: {{{tags}}}}}}}\n"
+            )
+        )
+        devices = Devices(plant, {}, blocks.append, SystemClock(), lambda driver: Home())
+        running = asyncio.get_running_loop().create_task(devices.run())
+        try:
+            await until(lambda: len([each for each in blocks if not each.faults]) == 5, "it is read five times", 15)
+            first = next(i for i, each in enumerate(blocks) if not each.faults)
+            assert not any(each.faults for each in blocks[first:]), "and all of it each time"
+            assert {len(each.values) for each in blocks[first:]} == {4}
+        finally:
+            running.cancel()
+            await asyncio.wait({running})

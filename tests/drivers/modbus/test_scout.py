@@ -86,7 +86,7 @@ def reader_of(model, points, home=None, device=None, assumed=ETHERNET):
 async def poll(reader, model=None, patience_s=1.0):
     if model is not None:
         model.asked.clear()
-    column = await reader.read(asyncio.get_running_loop().time() + patience_s)
+    column = await reader(asyncio.get_running_loop().time() + patience_s)
     return list(column.values), column.faults or {}
 
 
