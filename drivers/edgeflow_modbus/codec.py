@@ -95,6 +95,11 @@ def unfit(device: Device, point: Point) -> str:
             parts(point, device)
         except Rejected as reason:
             return str(reason)
+        if not point.table.bits and point.count > device.max_registers:
+            return (
+                f"a {point.kind} of {point.count} registers does not fit what the device gives at once; "
+                f"write `max_registers: {point.count}` or more at the device, or leave it out"
+            )
     return ""
 
 

@@ -70,6 +70,11 @@ class Refused(Rejected):
         meaning = _MEANING.get(code, "a code that the standard does not define")
         super().__init__(f"unit {unit} refused to {about} (function {function}) with exception {code}, {meaning}")
 
+    @property
+    def from_gateway(self) -> bool:
+        """Whether a gateway says it of a unit that it does not reach; the unit itself has said nothing."""
+        return self.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -15,9 +16,10 @@ from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Scalar, Strict
 from edgeflow.units import NS_PER_S, Duration, duration_text
 from edgeflow_modbus.link import Link
-from edgeflow_modbus.pdu import GATEWAY_NO_ANSWER, GATEWAY_NO_PATH, ILLEGAL_FUNCTION, Refused, Table
+from edgeflow_modbus.pdu import ADDRESSES, Refused, Table
 from edgeflow_modbus.port import BAUDS, Parity
 from edgeflow_modbus.session import Session, open_link
+from edgeflow_modbus.survey import Survey, written
 
 _OPEN_S = 3.0
 _IDENTIFY_TIMES = 3
@@ -25,19 +27,15 @@ _USUAL_BAUDS = (9600, 19200, 38400, 115200, 57600, 4800, 2400, 1200)
 _PARITIES: tuple[Parity, ...] = ("none", "even", "odd")
 _ALIKE = 8
 """So many units in a row that all answer from the first on are one device that does not look at the number."""
-_MOST_SILENT = 5
 _PATIENCE = 5
 _FEW, _AGAIN = 8, 3
 """So few silent units are asked so many times more: where others answer, one may do so only now and then."""
-_REGISTERS, _BITS = 64, 512
 
 
-def numbers(text: Any) -> Any:
-    """`1-10,17` as the numbers it stands for, in that order."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return (text,)
+def numbers(text: Any, *, lowest: int = 0, highest: int = ADDRESSES - 1, what: str = "an address") -> Any:
+    """`1-10,17` as the numbers it stands for, in that order; `what` they are is told of those that are not allowed."""
     if isinstance(text, list | tuple):
-        return tuple(number for part in text for number in numbers(part))
+        return tuple(number for part in text for number in numbers(part, lowest=lowest, highest=highest, what=what))
     found: dict[int, None] = {}
     for part in str(text).split(","):
         first, dash, last = part.strip().partition("-")
@@ -46,20 +44,13 @@ def numbers(text: Any) -> Any:
             high = int(last, 0) if dash else low
         except ValueError:
             raise ValueError(f"{part.strip()!r} is not a number or a range; write for example `1-10,17`") from None
-        if low > high or high - low > 65535:
+        if low > high:
             raise ValueError(f"{part.strip()!r} is not a range; write the lower number first")
-        found |= dict.fromkeys(range(low, high + 1))
-    return tuple(found)
-
-
-def _within(lowest: int, highest: int, what: str) -> Any:
-    def check(found: Sequence[int]) -> Sequence[int]:
-        for number in found:
+        for number in (low, high):
             if not lowest <= number <= highest:
                 raise ValueError(f"{number} is not {what}; write {lowest} to {highest}")
-        return found
-
-    return AfterValidator(check)
+        found |= dict.fromkeys(range(low, high + 1))
+    return tuple(found)
 
 
 def _usual(found: Sequence[int]) -> Sequence[int]:
@@ -70,7 +61,7 @@ def _usual(found: Sequence[int]) -> Sequence[int]:
 
 
 def _bauds(given: Any) -> Any:
-    return _USUAL_BAUDS if given == "all" else numbers(given)
+    return _USUAL_BAUDS if given == "all" else numbers(given, lowest=BAUDS[0], highest=BAUDS[-1], what="a baud rate")
 
 
 def _parities(given: Any) -> Any:
@@ -80,8 +71,10 @@ def _parities(given: Any) -> Any:
 
 
 _TEXT = WithJsonSchema({"type": "string"})
-Units = Annotated[tuple[int, ...], BeforeValidator(numbers), _within(0, 255, "a unit number"), _TEXT]
-Addresses = Annotated[tuple[int, ...], BeforeValidator(numbers), _within(0, 65535, "an address"), _TEXT]
+Units = Annotated[
+    tuple[int, ...], BeforeValidator(lambda given: numbers(given, highest=255, what="a unit number")), _TEXT
+]
+Addresses = Annotated[tuple[int, ...], BeforeValidator(numbers), _TEXT]
 Bauds = Annotated[tuple[int, ...], BeforeValidator(_bauds), AfterValidator(_usual), _TEXT]
 Parities = Annotated[tuple[Parity, ...], BeforeValidator(_parities), _TEXT]
 
@@ -142,6 +135,8 @@ class Search:
         self._open_on: Link | None = None
         self.late = False
         """Whether answers came after their time: a gateway that waits long for each unit. Then all have more time."""
+        self.gateway = False
+        """Whether a gateway has said of a unit that it does not reach it."""
 
     @property
     def over(self) -> bool:
@@ -270,7 +265,8 @@ async def _unit(search: Search, link: Link, number: int, silent: list[int]) -> U
     try:
         await search.read(link, number, Table.REGISTER, 0, 1)
     except Refused as refused:
-        if refused.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER):
+        if refused.from_gateway:
+            search.gateway = True
             return None
         return Unit(number, link, remark=f"refuses holding register 0 (exception {refused.code})")
     except Silent:
@@ -282,6 +278,12 @@ async def _unit(search: Search, link: Link, number: int, silent: list[int]) -> U
 def _summary(search: Search) -> str:
     over = f" The time of {duration_text(search.options.limit)} is over." if search.over else ""
     if not search.found:
+        if search.gateway:
+            return (
+                "No unit answers, but a gateway does: it says that it does not reach them (exceptions 10 and 11). "
+                "Check the unit numbers, that the units are switched on, and behind the gateway the wiring "
+                f"(A and B swapped?) and the speed.{over}"
+            )
         if search.settings()[0].serial:
             hint = "Check the unit numbers, the wiring (A and B swapped?)"
             line = " and the speed: `--bauds all --parities all` tries the others"
@@ -301,63 +303,37 @@ def _summary(search: Search) -> str:
 
 
 async def ranges(search: Search, unit: Unit) -> AsyncGenerator[Finding, None]:
-    """The addresses of a unit that can be read, table by table; blocks that are refused are halved."""
+    """The addresses of a unit that can be read, table by table, and those of which it is not known."""
     addresses = sorted(search.options.addresses or range(1000))
     total = 4 * len(addresses)
     for place, table in enumerate((Table.REGISTER, Table.INPUT, Table.COIL, Table.DISCRETE)):
-        blocks = list(reversed(_blocks(addresses, _BITS if table.bits else _REGISTERS)))
-        left = len(addresses)
-        first: int | None = None
-        last = -1
-        silent = 0
-        while blocks and not search.over:
-            start, count = blocks.pop()
-            yield Progress(
-                place * len(addresses) + len(addresses) - left,
-                total,
-                f"unit {unit.number}, {table.title}s from {start}",
-            )
-            answer = await _answers(search, unit, table, start, count)
-            silent = silent + 1 if answer == "silent" else 0
-            if answer == "unknown" or silent >= _MOST_SILENT:
-                break
-            if answer != "yes" and count > 1:
-                half = count // 2
-                blocks += [(start + half, count - half), (start, half)]
-                continue
-            left -= count
-            if first is not None and (answer != "yes" or start != last + 1):
+        read = partial(search.read, unit.link, unit.number, table)
+        survey = Survey(table, addresses, read, search.options.timeout / NS_PER_S / 3)
+        told = 0
+        while (left := survey.left) and not search.over:
+            done = (place + 1) * len(addresses) - left
+            yield Progress(done, total, f"unit {unit.number}, {table.title}s from {survey.next}")
+            await survey.step()
+            for first, last in survey.whole[told:]:
+                told += 1
                 yield _range(unit, table, first, last)
-                first = None
-            if answer == "yes":
-                first = start if first is None else first
-                last = start + count - 1
-        if first is not None:
+        survey.end()
+        for first, last in survey.whole[told:]:
             yield _range(unit, table, first, last)
-        if silent >= _MOST_SILENT:
-            yield Note(f"Unit {unit.number} stays silent when asked for {table.title}s that it does not have.")
+        for text in _doubts(survey, over=search.over):
+            yield Note(f"Unit {unit.number}, {table.title}s {text}")
 
 
-async def _answers(search: Search, unit: Unit, table: Table, start: int, count: int) -> str:
-    """`yes`, `no` (refused), `unknown` (the device has no such table), or `silent`."""
-    try:
-        await search.read(unit.link, unit.number, table, start, count)
-    except Refused as refused:
-        return "unknown" if refused.code == ILLEGAL_FUNCTION else "no"
-    except Silent:
-        return "silent"
-    return "yes"
-
-
-def _blocks(addresses: Sequence[int], size: int) -> list[tuple[int, int]]:
-    """Neighbouring addresses as blocks (first, count) of at most `size`."""
-    found: list[tuple[int, int]] = []
-    for address in addresses:
-        if found and address == found[-1][0] + found[-1][1] and found[-1][1] < size:
-            found[-1] = (found[-1][0], found[-1][1] + 1)
-        else:
-            found.append((address, 1))
-    return found
+def _doubts(survey: Survey, *, over: bool) -> list[str]:
+    """What is to be said of the addresses that neither can be read nor were refused."""
+    silent, busy, untried = (written(survey.ranges[outcome]) for outcome in ("silent", "busy", "untried"))
+    why = "the time was over" if over else "it stayed silent too often"
+    texts = (
+        (silent, "it stays silent when asked for them."),
+        (busy, f"unknown, it says that it failed or is busy (exceptions 4 to 6). Later: `--addresses {busy}`."),
+        (untried, f"not looked at, since {why}. To go on: `--addresses {untried}`."),
+    )
+    return [f"{some}: {text}" for some, text in texts if some]
 
 
 def _range(unit: Unit, table: Table, first: int, last: int) -> Row:

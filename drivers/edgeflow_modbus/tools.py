@@ -15,7 +15,7 @@ from edgeflow.units import NS_PER_S, Duration
 from edgeflow_modbus.config import Device
 from edgeflow_modbus.guess import ORDERS, Pick, Reading, likely, nearest, readings
 from edgeflow_modbus.link import Link
-from edgeflow_modbus.pdu import ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Refused, Table, place
+from edgeflow_modbus.pdu import ADDRESSES, ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Refused, Table, place
 from edgeflow_modbus.scan import ScanOptions, Units, scan
 from edgeflow_modbus.session import Session, open_link
 
@@ -57,15 +57,23 @@ async def identify(link: Link, home: Home, options: IdentifyOptions) -> AsyncIte
     """What units say of themselves, and whether they speak SunSpec."""
     async with open_link(link, _soon(_OPEN_S), home) as session:
         session.search()
+        absent: list[str] = []
         for unit in options.units:
             timeout_s = options.timeout / NS_PER_S
             try:
                 says = await session.identify(unit, _soon(timeout_s))
-            except Refused as refused:
-                yield Note(f"Unit {unit} answers, but does not say what it is (exception {refused.code}).")
             except Rejected as error:
-                yield Note(str(error))
-                continue
+                why = await _absence(session, unit, timeout_s) if _unheard(error) else ""
+                if why:
+                    absent.append(why)
+                    if len(options.units) > 1:
+                        yield Note(why)
+                    continue
+                if not isinstance(error, Refused | Silent):
+                    yield Note(str(error))
+                    continue
+                how = f"exception {error.code}" if isinstance(error, Refused) else "silence"
+                yield Note(f"Unit {unit} answers, but does not say what it is ({how}).")
             else:
                 for what, text in says.items():
                     yield Row({"unit": unit, "what": what, "says": text})
@@ -75,6 +83,27 @@ async def identify(link: Link, home: Home, options: IdentifyOptions) -> AsyncIte
             if base is not None:
                 yield Row({"unit": unit, "what": "sunspec", "says": f"its models begin at {base}"})
                 yield Note(f"Unit {unit} speaks SunSpec: `sunspec:` points and the templates sunspec/... fit it.")
+        if len(absent) == len(options.units):
+            raise Rejected(absent[0] if len(absent) == 1 else "No unit answers.")
+
+
+def _unheard(error: Rejected) -> bool:
+    """Whether the unit itself has said nothing: silence, or a gateway that tells of it."""
+    return error.from_gateway if isinstance(error, Refused) else isinstance(error, Silent)
+
+
+async def _absence(session: Session, unit: int, timeout_s: float) -> str:
+    """Why a unit is taken for absent; "" where it is silent only to what it does not know, as some are."""
+    try:
+        await session.read_raw(unit, Table.REGISTER, 0, 1, _soon(timeout_s))
+    except Rejected as error:
+        if isinstance(error, Refused) and error.from_gateway:
+            return (
+                f"The gateway answers, but unit {unit} does not (exception {error.code} comes from the gateway): "
+                "check that it is switched on, its unit number, and the bus behind the gateway."
+            )
+        return str(error) if _unheard(error) else ""
+    return ""
 
 
 async def _sunspec(session: Session, unit: int, timeout_s: float) -> int | None:
@@ -93,6 +122,11 @@ async def guess(link: Link, home: Home, options: GuessOptions) -> AsyncIterator[
     start = options.address - Device(first_address=options.first_address).first(table)
     if start < 0:
         raise Rejected(f"{options.address} is before the first address of {table.title}s, check --first-address")
+    if start >= ADDRESSES:
+        raise Rejected(
+            f"there is no {table.title} {options.address}: the highest is {options.address - start + ADDRESSES - 1}"
+            f"{_six_digits(options)}"
+        )
     async with open_link(link, _soon(_OPEN_S), home) as session:
         session.search()
         payload = await _registers(session, options, table, start)
@@ -106,13 +140,25 @@ async def guess(link: Link, home: Home, options: GuessOptions) -> AsyncIterator[
 
 
 async def _registers(session: Session, options: GuessOptions, table: Table, start: int) -> bytes:
-    """As many registers as the longest types need, or as few as the device gives."""
-    for count in _COUNTS:
+    """As many registers as the longest types need, or as few as the device gives.
+
+    Some refuse more than they have, some are silent then: those show by the first register alone that they are there.
+    """
+    first = b""
+    for count in dict.fromkeys(min(count, ADDRESSES - start) for count in _COUNTS):
+        if count == 1 and first:
+            return first
         try:
-            return await _heard(session, options, table, start, min(count, 65536 - start))
-        except Refused as refused:
-            if refused.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or count == _COUNTS[-1]:
-                raise Rejected(f"{refused}{_numbered(refused, options)}") from None
+            return await _heard(session, options, table, start, count)
+        except Rejected as error:
+            if _unheard(error):
+                if count == 1:
+                    raise
+                first = first or await _heard(session, options, table, start, 1)
+            elif not isinstance(error, Refused):
+                raise
+            elif error.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or count == 1:
+                raise Rejected(f"{error}{_numbered(error, options)}") from None
     raise AssertionError
 
 
@@ -125,6 +171,12 @@ async def _heard(session: Session, options: GuessOptions, table: Table, start: i
             if not left:
                 raise
     raise AssertionError
+
+
+def _six_digits(options: GuessOptions) -> str:
+    """What to try where a number is too large that looks as if the first of its six digits meant the table."""
+    name = _LISTED.get(options.address // 100_000)
+    return f"; of a list with such numbers: {options.address} --table {name} --first-address 400001" if name else ""
 
 
 def _numbered(refused: Refused, options: GuessOptions) -> str:

@@ -43,8 +43,8 @@ def _path(name: str) -> str:
 def _modulus(value: Any) -> Any:
     match = _POWER.fullmatch(value.strip()) if isinstance(value, str) else None
     if match and len(match[2]) <= 2:
-        return int(match[1]) ** int(match[2])
-    if isinstance(value, bool) or not isinstance(value, int):
+        value = int(match[1]) ** int(match[2])
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
         raise ValueError(f"{shown(value)} is not a modulus; write a whole number like 65536, or `2^32`")
     return value
 

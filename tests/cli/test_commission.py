@@ -97,7 +97,7 @@ def test_no_driver_is_loaded_for_what_needs_none() -> None:
     ("arguments", "words"),
     [
         (("modbus", "scan", "--host", "127.0.0.1", "--port", "five"), "--port: 'five' is not a whole number"),
-        (("modbus", "scan", "--host", "127.0.0.1", "--units", "0-300"), "--units: 256 is not a unit number"),
+        (("modbus", "scan", "--host", "127.0.0.1", "--units", "0-300"), "--units: 300 is not a unit number"),
         (("modbus", "scan", "--hots", "127.0.0.1"), "--hots"),
         (("modbus", "guess"), "ADDRESS"),
         (("modbus", "guess", "4"), "say which link"),

@@ -215,6 +215,32 @@ def test_an_address_that_the_list_cannot_have_is_told_with_its_place():
     assert "needs `first_address: 400001` at the device" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("most", "text", "needed"),
+    [
+        (1, "{register: 1, type: uint32}", 2),
+        (3, "{input: 1, type: float64}", 4),
+        (9, "{register: 1, type: string, length: 10}", 10),
+    ],
+)
+def test_a_value_that_is_longer_than_an_answer_of_the_device_is_told(most, text, needed):
+    assert f"write `max_registers: {needed}` or more" in DRIVER.unfit(Device(max_registers=most), point(text))
+    assert DRIVER.unfit(Device(max_registers=needed), point(text)) == ""
+    assert DRIVER.unfit(Device(max_registers=1), point("{coil: 1}")) == ""
+
+
+@pytest.mark.parametrize("modulus", ["0", "1", "-65536", "0^3"])
+def test_a_counter_that_can_only_be_zero_is_told(modulus):
+    with pytest.raises(ConfigError, match="is not a modulus; write a whole number like 65536"):
+        read_links_and_devices(
+            parse(
+                "links: {plc: {driver: modbus, host: 10.0.0.5}}\n"
+                "devices: {plc: {link: plc, tags: {n: {register: 1, counter: {modulus: " + modulus + "}}}}}\n",
+                "gateway.yaml",
+            )
+        )
+
+
 def test_a_wrong_unit_says_the_range():
     assert "write at most 255" in problem("{unit: 256}", Device)
 

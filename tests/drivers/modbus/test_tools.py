@@ -135,6 +135,41 @@ async def test_a_guess_shows_all_orders_of_a_type_in_one_row():
         DRIVER.point.model_validate(point)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"address": 65536}, "there is no holding register 65536: the highest is 65535"),
+        ({"address": 105537, "first_address": 40001}, "there is no holding register 105537: the highest is 105536"),
+        ({"address": 65537, "first_address": 1}, "there is no holding register 65537: the highest is 65536"),
+        ({"address": 300010}, "the highest is 65535; .*: 300010 --table input --first-address 400001"),
+    ],
+)
+async def test_a_guess_beyond_the_last_address_says_which_is_the_highest(given, said):
+    with pytest.raises(Rejected, match=said):
+        await found(guess, at(502), GuessOptions(**given))
+
+
+async def test_the_last_register_can_be_guessed():
+    async with Registers({"holding": {65535: 7}}).served() as port:
+        assert "holding register 65535: 0007" in notes(await found(guess, at(port), GuessOptions(address=65535)))[0]
+
+
+@pytest.mark.parametrize(("there", "said"), [(2, "holding registers 18 to 19: "), (1, "holding register 18: ")])
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_guess_beside_mute_registers_shows_those_that_answer(there, said, silent):
+    unit = Registers({"holding": dict.fromkeys(range(18, 18 + there), 1)})
+
+    def answer(pdu):
+        reply = unit.reply(pdu)
+        return reply if reply[0] < 0x80 else None if silent else bytes((pdu[0] | 0x80, 11))
+
+    async with serving(lambda reader, writer: serve_but(reader, writer, answer)) as port:
+        findings = await found(guess, at(port), GuessOptions(address=18, timeout="50 ms"))
+        assert said in notes(findings)[0]
+        with pytest.raises(Rejected, match="in time" if silent else "exception 11"):
+            await found(guess, at(port), GuessOptions(address=30, timeout="50 ms"))
+
+
 async def test_a_guess_at_the_end_of_the_map_reads_what_there_is():
     async with Registers({"holding": {0: 1, 1: 2}}).served() as port:
         assert "holding register 1: 0002" in notes(await found(guess, at(port), GuessOptions(address=1)))[0]
@@ -166,11 +201,24 @@ def test_numbers_are_written_as_ranges():
     for wrong in ("", "a", "3-1", "1-", "1--3"):
         with pytest.raises(ValueError, match="write"):
             numbers(wrong)
+    with pytest.raises(ValidationError, match="70000 is not an address; write 0 to 65535"):
+        ScanOptions(addresses="900-70000")
+    with pytest.raises(ValidationError, match="99999999 is not a unit number; write 0 to 255"):
+        ScanOptions(units="1-99999999")
     with pytest.raises(ValidationError, match="256 is not a unit number"):
         ScanOptions(units="250-256")
     with pytest.raises(ValidationError, match="9601 baud is not usual"):
         ScanOptions(bauds="9601")
     assert ScanOptions(bauds="all", parities="none,even").parities == ("none", "even")
+
+
+async def serve_but(reader, writer, answer):
+    """Serves what `answer` makes of a request; where it is None, nothing."""
+    while True:
+        head = await reader.readexactly(7)
+        reply = answer(await reader.readexactly(int.from_bytes(head[4:6], "big") - 1))
+        if reply is not None:
+            writer.write(head[:4] + (len(reply) + 1).to_bytes(2, "big") + head[6:7] + reply)
 
 
 class Gateway:
@@ -253,6 +301,37 @@ async def test_a_scan_ends_where_a_device_does_not_look_at_the_number():
     assert [row["unit"] for row in rows(findings)] == list(range(1, 9))
     assert any("does not look at the number" in text for text in notes(findings))
     assert len(device.requests) < 30
+
+
+async def test_a_scan_where_only_a_gateway_answers_says_so():
+    async with Gateway({}, silent=False) as port:
+        with pytest.raises(Rejected, match=r"^No unit answers, but a gateway does: .* Check the unit numbers"):
+            await found(scan, at(port), ScanOptions(units="1-3"))
+
+
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_unit_that_does_not_answer_is_not_said_to(silent):
+    said = "in time" if silent else "The gateway answers, but unit 1 does not"
+    async with Gateway({3: Registers({"holding": {0: 1}})}, silent=silent) as port:
+        with pytest.raises(Rejected, match=said):
+            await found(identify, at(port), IdentifyOptions(timeout="50 ms"))
+        with pytest.raises(Rejected, match="No unit answers"):
+            await found(identify, at(port), IdentifyOptions(units="1,2", timeout="50 ms"))
+        absent, present = notes(await found(identify, at(port), IdentifyOptions(units="1,3", timeout="50 ms")))
+    assert said in absent
+    assert present == "Unit 3 answers, but does not say what it is (exception 1)."
+
+
+@pytest.mark.parametrize(("silent", "how"), [(False, "exception 11"), (True, "silence")])
+async def test_a_unit_that_is_silent_only_when_asked_what_it_is_answers(silent, how):
+    unit = Registers({"holding": {0: 1}})
+
+    def answer(pdu):
+        return unit.reply(pdu) if pdu[0] == 3 else None if silent else bytes((pdu[0] | 0x80, 11))
+
+    async with serving(lambda reader, writer: serve_but(reader, writer, answer)) as port:
+        findings = await found(identify, at(port), IdentifyOptions(timeout="50 ms"))
+    assert notes(findings) == [f"Unit 1 answers, but does not say what it is ({how})."]
 
 
 async def test_the_ranges_that_can_be_read_are_found_exactly():
