@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from edgeflow.devices import address
 from edgeflow.devices.address import NotTaken
 from edgeflow.devices.plan import DevicePlan, TagPlan
-from edgeflow.devices.taglist import Form, short
+from edgeflow.devices.taglist import Form, cell_value, duration, short
 from edgeflow.errors import Rejected
-from edgeflow.units import NS_PER_S, duration_text
+from edgeflow.units import NS_PER_S
 
 NEURON = ("group", "interval", "name", "address", "attribute", "type", "description", "decimal", "precision", "bias")
 """Columns of the batch import of Neuron: its handbook, chapter Batch Data Tag Configuration."""
@@ -35,9 +36,7 @@ def write_list(devices: Iterable[DevicePlan], form: Form) -> tuple[str, list[str
     left: list[str] = []
     rows: list[Mapping[str, Any]] = []
     for device in devices:
-        if form == "plain" and (keys := address.keys_of(device.config)):
-            said = ", ".join(f"`{key}: {value}`" for key, value in keys.items())
-            left.append(f"{device.name}: the list does not say {said}; give it again with --device")
+        left += _of_device(device, form)
         for tag in device.tags:
             try:
                 rows.append(
@@ -53,6 +52,38 @@ def write_list(devices: Iterable[DevicePlan], form: Form) -> tuple[str, list[str
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue(), left
+
+
+_SAID: Mapping[Form, frozenset[str]] = {
+    "neuron": frozenset(("unit", "first_address", "word_order", "byte_order")),
+    "kepware": frozenset(("first_address",)),
+    "plain": frozenset(),
+}
+"""Keys of a device that the addresses of a form say."""
+_WHERE: Mapping[Form, str] = {
+    "neuron": "set it at the node in Neuron",
+    "kepware": "set it at the device in Kepware",
+    "plain": "give it again with --device",
+}
+
+
+def _of_device(device: DevicePlan, form: Form) -> Iterator[str]:
+    """What a list does not say of the device itself, with where it has to be said instead."""
+    keys = {key: value for key, value in address.keys_of(device.config).items() if key not in _SAID[form]}
+    if form == "kepware" and any(address.is_long(address.keys_of(tag.point)) for tag in device.tags):
+        keys["word_order"] = device.config.model_dump().get("word_order", "big")  # Kepware's own default is the other
+    if form == "plain" and device.every_ns != NS_PER_S:
+        keys["every"] = duration(device.every_ns)
+    if device.timeout_ns != NS_PER_S:
+        keys["timeout"] = duration(device.timeout_ns)
+    if device.about and form == "plain":
+        keys["about"] = device.about
+    if keys:
+        said = ", ".join(f"`{key}: {_cell(value)}`" for key, value in keys.items())
+        yield f"{device.name}: the list does not say {said}; {_WHERE[form]}"
+    parts = (("on_connect", bool(device.on_connect)), ("watchdog", device.watchdog_ns is not None))
+    if lost := [f"`{key}`" for key, there in parts if there]:
+        yield f"{device.name}: the list does not say {', '.join(lost)}, which no column and no --device can"
 
 
 def _neuron_row(device: DevicePlan, tag: TagPlan, left: list[str]) -> dict[str, Any]:
@@ -74,7 +105,7 @@ def _neuron_row(device: DevicePlan, tag: TagPlan, left: list[str]) -> dict[str, 
 
 def _kepware_row(device: DevicePlan, tag: TagPlan, left: list[str]) -> dict[str, Any]:
     where, kind, untold = address.to_kepware(device, tag)
-    _told(tag, (*untold, *_without(tag, "range")), left)
+    _told(tag, (*untold, *_own_orders(device, tag), *_without(tag, "range")), left)
     row = {
         "Tag Name": _own_name(tag),
         "Address": where,
@@ -93,19 +124,44 @@ def _kepware_row(device: DevicePlan, tag: TagPlan, left: list[str]) -> dict[str,
     return row
 
 
-def _plain_row(device: DevicePlan, tag: TagPlan, left: list[str]) -> dict[str, Any]:
-    point = address.keys_of(tag.point)
-    row: dict[str, Any] = {"name": _own_name(tag), "device": device.name, **point}
-    _told(tag, _without(tag, "range"), left)
+def _own_orders(device: DevicePlan, tag: TagPlan) -> list[str]:
+    """The orders that a point has and its device has not; Kepware knows only those of the device."""
+    keys = address.keys_of(tag.point)
+    matters = {"word_order": address.is_long(keys), "byte_order": keys.get("type") != "string"}
+    return [
+        key for key, does in matters.items() if does and keys.get(key) not in (None, getattr(device.config, key, None))
+    ]
+
+
+def _plain_row(device: DevicePlan, tag: TagPlan, _left: list[str]) -> dict[str, Any]:
+    counter = tag.counter and {"modulus": tag.counter.modulus, "max_rate": _rate(tag.counter.max_rate)}
     options: dict[str, Any] = {
-        "unit": tag.tag.unit,
-        "scale": short(tag.scale) if tag.scale != 1 else None,
-        "offset": short(tag.offset) if tag.offset else None,
-        "writable": "true" if tag.tag.writable else None,
-        "every": duration_text(tag.every_ns) if tag.every_ns else None,
-        "about": tag.tag.about or None,
+        "scale": tag.scale if tag.scale != 1 else None,
+        "offset": tag.offset or None,
+        "range": None if tag.low is None else [tag.low, tag.high],
+        "map": tag.map,
+        "counter": counter and {key: value for key, value in counter.items() if value is not None},
+        "writable": True if tag.tag.writable else None,
+        "read": None if tag.read else False,
+        "every": duration(tag.every_ns) if tag.every_ns else None,
+        "silence": None if tag.silence_ns is None else duration(tag.silence_ns),
     }
-    return row | {key: value for key, value in options.items() if value is not None}
+    keys = address.keys_of(tag.point) | {key: value for key, value in options.items() if value is not None}
+    row = {"name": _own_name(tag), "device": device.name} | {key: _cell(value) for key, value in keys.items()}
+    return row | {key: text for key, text in (("unit", tag.tag.unit), ("about", tag.tag.about)) if text}
+
+
+def _rate(per_s: float | None) -> str | None:
+    return None if per_s is None else f"{per_s:.17g} /s"
+
+
+def _cell(value: Any) -> str:
+    """A value so that a plain list gives it back: text as it is where it cannot be taken for something else."""
+    if isinstance(value, str) and value and value == value.strip() and cell_value(value) == value:
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _own_name(tag: TagPlan) -> str:

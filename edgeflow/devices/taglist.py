@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import json
 import re
 from collections import Counter as Count
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ValidationError, create_model
+from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 
 from edgeflow.devices import address
 from edgeflow.devices.address import NotTaken
-from edgeflow.devices.config import TagOptions
-from edgeflow.devices.tool import Names, tag_name
-from edgeflow.document import explain, scalar
+from edgeflow.devices.config import TagOptions, is_path, read_links_and_devices
+from edgeflow.devices.table import Row, read_table
+from edgeflow.devices.tool import tag_name
+from edgeflow.document import At, Document, explain, parse, scalar
 from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
-from edgeflow.units import UNITS, duration_text
+from edgeflow.model import Strict
+from edgeflow.units import NS_PER_S, UNITS
 
 Form = Literal["neuron", "kepware", "plain"]
 Tags = dict[str, dict[str, Any]]
@@ -43,7 +44,6 @@ _WORDS = {
 }  # fmt: skip
 """What people call the columns of a plain list, and what we call them."""
 _BESIDE = frozenset(("name", "device", "address"))
-_MOST_LINES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,15 @@ class Draft:
 
     keys: dict[str, Any]
     tags: Tags = field(default_factory=dict)
-    names: Names = field(default_factory=Names)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a list that makes sense by itself: its name as the list has it, and the tag."""
+
+    line: int
+    name: str
+    tag: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -85,7 +93,7 @@ def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapp
 
     Raises ConfigError where it cannot be read or its columns are none that we know.
     """
-    columns, rows = _table(path)
+    columns, rows = read_table(path)
     form = _form(columns)
     taken = Taken(form or "plain")
     each = {"neuron": _neuron, "kepware": _kepware, "plain": _plain}[taken.form]
@@ -99,6 +107,7 @@ def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapp
                 "the first digit of its numbers is the table, as in 40001, say `--device first_address=40001`"
             )
             raise ConfigError([Problem(str(path), 1, 1, "", problem)])
+    found: dict[str, tuple[dict[str, Any], list[Entry]]] = {}
     for line, row in rows:
         name = row.get("name") or row.get("tag name") or ""
         if not name:
@@ -106,6 +115,7 @@ def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapp
             continue
         try:
             say = partial(_leave, taken, line, name)
+            _whole(row, form)
             where, own_keys, tag = each(row, driver.name, say)
             if digits and form is None:
                 tag = address.by_digit(tag)
@@ -114,11 +124,19 @@ def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapp
         except NotTaken as error:
             taken.left.append(Left(line, name, str(error)))
             continue
-        draft = taken.devices.setdefault(where or device, Draft({**own_keys, **keys}))
-        *above, title = re.split(r"[./]", name)
-        draft.tags[draft.names.name(title, above)] = tag
+        where, of_row = where or device, {**own_keys, **keys}
+        device_keys, entries = found.setdefault(where, (of_row, []))
+        if device_keys == of_row:
+            entries.append(Entry(line, name, tag))
+        else:
+            other = ", ".join(f"{key} {value}" for key, value in of_row.items() if device_keys.get(key) != value)
+            taken.left.append(Left(line, name, f"it has {other}, unlike the first of {where}; give it another group"))
+    for where, (device_keys, entries) in found.items():
+        if entries := _fitting(driver, device_keys, entries, taken):
+            taken.devices[where] = Draft(device_keys, _named(entries, taken))
     for draft in taken.devices.values():
         _share_rate(draft)
+    taken.left.sort(key=lambda left: left.line)
     _notes(taken, driver.name, keys)
     return taken
 
@@ -127,35 +145,16 @@ def _leave(taken: Taken, line: int, name: str, reason: str) -> None:
     taken.left.append(Left(line, name, reason))
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """The columns, and the rows with their line; every cell without white space around it."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 0, 0, "", f"cannot be read: {error.strerror}")]) from None
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("cp1252", "replace")  # what spreadsheets on Windows save
-    first = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    columns = [cell.strip().lower().replace("eng. units", "eng units") for cell in next(reader, [])]
-    rows = []
-    for cells in reader:
-        row = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
-        if any(row.values()) and not next(iter(row.values())).startswith("#"):
-            rows.append((reader.line_num, row))
-        if len(rows) > _MOST_LINES:
-            raise ConfigError([Problem(str(path), reader.line_num, 0, "", f"has more than {_MOST_LINES} lines")])
-    return columns, rows
+def _whole(row: Row, form: Form | None) -> None:
+    """Raises NotTaken where a line ends before what every line of its form has."""
+    if form and (cut := sorted(_SIGNS[form] - row.keys())):
+        raise NotTaken(f"the line is too short: it ends before {' and '.join(map(repr, cut))}")
 
 
 def _form(columns: Sequence[str]) -> Form | None:
     return next((form for form, signs in _SIGNS.items() if signs <= set(columns)), None)
 
 
-Row = Mapping[str, str]
 Say = Callable[[str], None]
 Each = tuple[str, dict[str, Any], dict[str, Any]]
 """The device (empty: the list does not say), its keys, and the tag."""
@@ -165,7 +164,7 @@ def _neuron(row: Row, driver: str, _say: Say) -> Each:
     words = set(re.findall(r"[a-z]+", row["attribute"].lower()))
     if "static" in words:
         raise NotTaken("a static tag has no address; write its value where it is needed")
-    if not words <= {"read", "write", "subscribe"}:
+    if not words or not words <= {"read", "write", "subscribe"}:
         raise NotTaken(f"its attribute is {row['attribute']!r}; known are Read, Write and Subscribe")
     keys, tag = address.from_neuron(driver, row["address"], row["type"])
     _may(tag, reads=words != {"write"}, writes="write" in words)
@@ -173,7 +172,7 @@ def _neuron(row: Row, driver: str, _say: Say) -> Each:
     _number(tag, "offset", row.get("bias", ""), {0.0})
     _about(tag, row.get("description", ""))
     if rate := _float(row.get("interval", "")):
-        tag["every"] = duration_text(round(rate * 1e6))
+        tag["every"] = duration(round(rate * 1e6))
     group = tag_name(row.get("group", "")) if row.get("group") else ""
     unit = keys.get("unit")
     name = f"{group}-{unit}" if group and unit not in (None, 1) and not group.endswith(f"-{unit}") else group
@@ -202,18 +201,24 @@ def _kepware(row: Row, driver: str, say: Say) -> Each:
         tag["unit"] = row["eng units"]
     _about(tag, row.get("description", ""))
     if rate := _float(row.get("scan rate", "")):
-        tag["every"] = duration_text(round(rate * 1e6))
+        tag["every"] = duration(round(rate * 1e6))
     return "", keys, tag
 
 
 def _known(
-    path: Path, columns: Sequence[str], rows: list[tuple[int, dict[str, str]]], model: type[BaseModel], taken: Taken
-) -> list[tuple[int, dict[str, str]]]:
+    path: Path, columns: Sequence[str], rows: list[tuple[int, Row]], model: type[BaseModel], taken: Taken
+) -> list[tuple[int, Row]]:
     """The rows of a plain list by our words, without the columns that mean nothing here, which are told.
 
     Raises ConfigError where no column is the name.
     """
     words = {column: _plain_word(column) for column in columns}
+    for column, word in words.items():
+        if _is_own(column, word, [row[column] for _, row in rows if row.get(column)], model):
+            words[column] = _as_key(column)
+            if word not in words.values():
+                told = f"it is taken for the setting of that name, not for `{word}`; where it is that, call it `{word}`"
+                taken.left.append(Left(1, f"column {column!r}", told))
     if "name" not in words.values():
         wanted = "`name` with `register`, `type`, `unit`, `scale`; or the columns of Neuron or Kepware"
         problem = f"the first line must name the columns ({wanted}), not {', '.join(columns)[:80]}"
@@ -231,7 +236,10 @@ def _plain(row: Row, driver: str, _say: Say) -> Each:
         if not cell or word in ("name", "device"):
             continue
         if word == "scale":
-            _number(tag, word, str(_factor(cell)), {1.0})
+            if (scale := _factor(cell)) != 1:
+                tag[word] = scale
+        elif word == "offset":
+            tag[word] = _float(cell)
         elif word == "writable":
             _may(tag, reads=True, writes=bool(re.search(r"w|yes|true|1", cell.lower())))
         elif word == "type":
@@ -239,13 +247,51 @@ def _plain(row: Row, driver: str, _say: Say) -> Each:
         elif word in ("about", "unit"):
             tag[word] = cell
         else:
-            tag[word] = scalar(cell)
-    return tag_name(row["device"]) if row.get("device") else "", {}, tag
+            tag[word] = cell_value(cell)
+    return _kept(row["device"]) if row.get("device") else "", {}, tag
+
+
+def cell_value(text: str) -> Any:
+    """What a cell of a plain list says: a scalar as in a configuration, or a list, mapping or quoted text."""
+    if text[:1] not in ("[", "{", '"'):
+        return scalar(text)
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return parse(text).data
+    except ConfigError:
+        return text
+
+
+def _kept(name: str) -> str:
+    """A name that is one already as it is, another one in our spelling."""
+    return name if is_path(name) and "/" not in name else tag_name(name)
 
 
 def _plain_word(column: str) -> str:
-    word = column.strip().lower()
-    return _WORDS.get(word, re.sub(r"[ -]", "_", word))
+    return _WORDS.get(column.strip().lower(), _as_key(column))
+
+
+def _as_key(column: str) -> str:
+    return re.sub(r"[ -]", "_", column.strip().lower())
+
+
+def _is_own(column: str, word: str, cells: Sequence[str], model: type[BaseModel]) -> bool:
+    """Whether a column that people call so is a setting of the driver with that name, as its cells tell."""
+    own = _as_key(column)
+    setting = next((each for name, each in model.model_fields.items() if own == (each.alias or name)), None)
+    if setting is None or own == word or not cells:
+        return False
+    form: Any = Annotated[setting.annotation, *setting.metadata]
+    fits: TypeAdapter[Any] = TypeAdapter(form)
+    try:
+        for cell in cells:
+            fits.validate_python(cell_value(cell), strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def _may(tag: dict[str, Any], *, reads: bool, writes: bool) -> None:
@@ -286,13 +332,21 @@ def _factor(text: str) -> float | int:
     value = _float(match[2]) if match else None
     if not match or not value:
         raise NotTaken(f"{text!r} is not a scale; write what the raw value is multiplied by, for example 0.1")
-    return short(1 / value if match[1] and match[1][-1] in "/÷" else value)
+    if match[1] and match[1][-1] in "/÷":
+        return short(1 / value)
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value
 
 
 def short(value: float) -> float | int:
     """The number with as few digits as it needs: 0.1 instead of 0.09999999999999999."""
     near = float(f"{value:.12g}")
     return int(near) if near.is_integer() and abs(near) < 1e15 else near
+
+
+def duration(ns: int) -> str:
+    """A duration as a configuration takes it, exactly, in the largest unit of which it is a whole number."""
+    units = (("h", 3600 * NS_PER_S), ("min", 60 * NS_PER_S), ("s", NS_PER_S), ("ms", 1_000_000), ("ns", 1))
+    return next(f"{ns // size} {unit}" for unit, size in units if ns % size == 0 and (ns or unit == "s"))
 
 
 def _yes(text: str) -> bool:
@@ -327,6 +381,76 @@ def _checked(model: type[BaseModel], tag: Mapping[str, Any]) -> None:
             for detail in details
         ]
         raise NotTaken("; ".join(said)) from None
+
+
+class _AnyLink(Strict):
+    """The link, of which a list says nothing."""
+
+
+def _fitting(driver: Driver[Any, Any, Any], keys: Mapping[str, Any], entries: list[Entry], taken: Taken) -> list[Entry]:
+    """The entries that a configuration of this device can have; the others are left, with what it would say."""
+    while entries:
+        refused: dict[int, list[str]] = {}
+        for problem in _problems(driver, keys, entries):
+            key = problem.path.removeprefix("devices.device").removeprefix(f".tags.line-{problem.line}").lstrip(".")
+            refused.setdefault(problem.line, []).append(f"{key}: {problem.message}" if key else problem.message)
+        if not refused:
+            break
+        for entry in entries:
+            if reasons := refused.get(entry.line, refused.get(0)):
+                taken.left.append(Left(entry.line, entry.name, "; ".join(reasons)))
+        entries = [entry for entry in entries if entry.line not in refused and 0 not in refused]
+    return entries
+
+
+def _problems(driver: Driver[Any, Any, Any], keys: Mapping[str, Any], entries: Iterable[Entry]) -> Sequence[Problem]:
+    """What a configuration with this device says against it; the line is that of the list, 0 for the device itself."""
+    at: At = ("devices", "device")
+    tags = {f"line-{entry.line}": entry.tag for entry in entries}
+    marks: dict[At, tuple[int, int]] = {at: (0, 0), (*at, "tags"): (0, 0)}
+    marks |= {(*at, "tags", f"line-{entry.line}"): (entry.line, 1) for entry in entries}
+    links = {"link": {"driver": driver.name}}
+    data = {"links": links, "devices": {"device": {"link": "link", **keys, "tags": tags}}}
+    try:
+        read_links_and_devices(Document("", data, marks), lambda _: replace(driver, link=_AnyLink))
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _named(entries: Sequence[Entry], taken: Taken) -> Tags:
+    """The tags by name: the last word of it, with as many before it as all of that name need to be told apart."""
+    trails = [[each.name] if is_path(each.name) else re.split(r"[./]", each.name) for each in entries]
+    words = [trail if len(trail) == 1 and is_path(trail[0]) else [*map(_kept, trail)] for trail in trails]
+    lengths = [1] * len(words)
+    while True:
+        names = ["-".join(each[-length:]) for each, length in zip(words, lengths, strict=True)]
+        count = Count(names)
+        alike = [i for i, name in enumerate(names) if count[name] > 1 and lengths[i] < len(words[i])]
+        if not alike:
+            break
+        for i in alike:
+            lengths[i] += 1
+    tags: Tags = {}
+    shortened: list[tuple[Entry, str]] = []
+    for i, entry in enumerate(entries):
+        name, number = names[i], 1
+        while name in tags or (number > 1 and name in count):
+            number += 1
+            name = f"{names[i]}-{number}"
+        tags[name] = entry.tag
+        if number > 1:
+            reason = f"it is named `{name}`, because there is another {names[i]!r} before it"
+            _leave(taken, entry.line, entry.name, reason)
+        elif lengths[i] > 1:
+            _leave(taken, entry.line, entry.name, f"it is named `{name}`, because there are several {words[i][-1]!r}")
+        elif len(words[i]) > 1:
+            shortened.append((entry, name))
+    if shortened:
+        entry, name = shortened[0]
+        more = f"; {len(shortened)} names are shortened like this" if len(shortened) > 1 else ""
+        _leave(taken, entry.line, entry.name, f"it is named `{name}`, which is unique here{more}")
+    return tags
 
 
 def _share_rate(draft: Draft) -> None:

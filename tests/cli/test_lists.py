@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeflow import document
+from edgeflow.devices.config import CounterOptions, TagOptions, read_links_and_devices
+from edgeflow_modbus.config import Point
 from tests.cli.shop import Done, here
 
 NEURON = """\
@@ -132,7 +136,10 @@ def test_what_kepware_gave_comes_back_with_the_same_meaning(tmp_path: Path) -> N
     _, done = taken(tmp_path, text, "--name", "press", "--device", "unit=7")
     back = here("tags", "export", "press", "--form", "kepware", "--config", configuration(tmp_path, done))
     assert back.returncode == 0
-    assert back.stderr == "5 tags were written; no remarks.\n"
+    assert back.stderr.splitlines() == [
+        "press: the list does not say `unit: 7`; set it at the device in Kepware",
+        "5 tags were written; 1 remark.",
+    ]
     wanted = [row | {"Tag Name": row["Tag Name"].lower()} for row in rows(text)]
     assert rows(back.stdout) == wanted
 
@@ -286,3 +293,202 @@ def test_a_key_of_the_device_is_checked_before_anything_is_written(tmp_path: Pat
     _, done = taken(tmp_path, "name,register\na,1\n", "--device", given)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
+
+
+EVERY_SETTING: dict[str, dict[str, Any]] = {
+    "power": {"register": 12, "type": "int16", "factor": 13},
+    "sum": {"register": 800, "type": "uint32", "plus": [802, 805], "word_order": "little"},
+    "reset": {"register": 400, "writable": True, "read": False, "write_function": 16, "verify": False},
+    "state": {"register": 1, "names": {"0": "idle, off", "1": 'the "run"', "2": "true"}, "other": "12"},
+    "mode": {"register": 2, "bits": "4-7", "map": "packml"},
+    "door": {"register": 3, "bit": 0},
+    "level": {"input": 4, "type": "int16", "missing": ["default", 32767], "range": [-0.5, 100]},
+    "pressure": {"input": 5, "type": "int16", "missing": [0x7FFF], "scale": 0.1234567890123456, "offset": -1e-05},
+    "name": {"register": 30, "type": "string", "length": 8, "byte": "low", "missing": ["", " - ", "0"]},
+    "raw": {"register": 50, "type": "bytes", "length": 4},
+    "half": {"register": 60, "type": "uint8", "byte": "high"},
+    "fixed": {"register": 61, "type": "int32", "fraction": 16, "byte_order": "little"},
+    "lamp": {"coil": 0, "writable": True, "verify": True},
+    "switch": {"discrete": 65535, "about": "[1] says: yes, \"it\" does"},
+    "parts": {"register": 70, "counter": {"modulus": 65536, "max_rate": "90 /min"}, "every": "250 ms", "unit": "pcs"},
+    "axes/x/pos": {"register": 71, "type": "float64", "scale": 3, "offset": 2, "unit": "mm", "silence": "90 s"},
+    "W": {"sunspec": ["meter/W", "103/W"]},
+}  # fmt: skip
+
+
+def plant(folder: Path, tags: dict[str, dict[str, Any]], **keys: Any) -> Path:
+    path = folder / "rt.yaml"
+    link = {"plc": {"driver": "modbus", "host": "127.0.0.1"}}
+    devices = {"d_1": {"link": "plc", **keys, "tags": tags}}
+    path.write_text(json.dumps({"gateway": {"name": "line1"}, "links": link, "devices": devices}))
+    return path
+
+
+def test_a_plain_list_gives_back_every_setting_of_a_point_and_a_tag(tmp_path: Path) -> None:
+    tags = {name.lower(): tag for name, tag in EVERY_SETTING.items()}
+    settings = {field.alias or name for form in (Point, TagOptions) for name, field in form.model_fields.items()}
+    assert settings == {key for tag in tags.values() for key in tag}
+    assert set(tags["parts"]["counter"]) == set(CounterOptions.model_fields)
+    there = plant(tmp_path, tags)
+    done = here("tags", "export", "d_1", "--config", there, "-o", tmp_path / "rt.csv")
+    assert done.stderr == f"{len(tags)} tags were written; no remarks.\n"
+    back = here("tags", "import", tmp_path / "rt.csv")
+    assert back.stderr == f"{len(tags)} tags were taken over; no remarks.\n"
+    again = configuration(tmp_path, back)
+    was, became = (read_links_and_devices(document.load(path)).devices["d_1"] for path in (there, again))
+    assert became.tags == was.tags
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_SETTING if "every" not in EVERY_SETTING[name]])
+def test_a_plain_list_of_one_tag_gives_it_back(tmp_path: Path, name: str) -> None:
+    there = plant(tmp_path, {name.lower(): EVERY_SETTING[name]})
+    here("tags", "export", "--config", there, "-o", tmp_path / "rt.csv")
+    again = configuration(tmp_path, here("tags", "import", tmp_path / "rt.csv"))
+    was, became = (read_links_and_devices(document.load(path)).devices["d_1"] for path in (there, again))
+    assert became.tags == was.tags
+
+
+@pytest.mark.parametrize(("ms", "every"), [(1250, "1250 ms"), (90_000, "90 s"), (120_000, "2 min")])
+def test_a_rate_is_taken_over_exactly(tmp_path: Path, ms: int, every: str) -> None:
+    devices, done = taken(tmp_path, f"group,interval,name,address,attribute,type\ng,{ms},a,1!400001,Read,UINT16\n")
+    assert devices["g"]["every"] == every
+    assert here("validate", configuration(tmp_path, done)).returncode == 0
+
+
+def test_a_device_of_a_plain_list_keeps_its_name_where_it_is_one(tmp_path: Path) -> None:
+    devices, _ = taken(tmp_path, "name,device,register\na,press--1,1\na,Hall 2/press,2\na,hall/press,3\n")
+    assert list(devices) == ["press--1", "hall-2-press", "hall-press"]
+
+
+def test_a_column_called_factor_is_the_register_of_that_name_only_where_all_of_it_can_be(tmp_path: Path) -> None:
+    devices, done = taken(tmp_path, "name,register,type,factor\na,12,int16,13\nb,14,int16,\n")
+    assert devices["device"]["tags"]["a"] == {"register": 12, "type": "int16", "factor": 13}
+    assert "line 1: column 'factor': it is taken for the setting of that name, not for `scale`" in done.stderr
+    devices, _ = taken(tmp_path, "name,register,type,factor\na,12,int16,13\nb,14,int16,0.1\n")
+    assert devices["device"]["tags"]["a"] == {"register": 12, "type": "int16", "scale": 13}
+
+
+def test_what_kepwares_list_does_not_say_of_a_device_and_its_points_is_told(tmp_path: Path) -> None:
+    tags: dict[str, dict[str, Any]] = {
+        "a": {"register": 1, "type": "uint32"},
+        "b": {"register": 3, "type": "uint32", "word_order": "big"},
+        "c": {"register": 5, "type": "int16", "byte_order": "little", "missing": 0x8000, "verify": True},
+        "d": {"register": 6},
+    }
+    there = plant(
+        tmp_path, tags, unit=7, first_address=1, word_order="little", max_registers=50, timeout="2 s", watchdog="10 s"
+    )
+    done = here("tags", "export", "d_1", "--form", "kepware", "--config", there)
+    assert done.stderr.splitlines() == [
+        "d_1: the list does not say `unit: 7`, `word_order: little`, `max_registers: 50`, `timeout: 2 s`; "
+        "set it at the device in Kepware",
+        "d_1: the list does not say `watchdog`, which no column and no --device can",
+        "d_1/b: without `word_order`, for which there is no column",
+        "d_1/c: without `byte_order`, `missing`, `verify`, for which there is no column",
+        "4 tags were written; 4 remarks.",
+    ]
+
+
+def test_the_order_of_registers_is_told_to_kepware_even_where_it_is_the_usual_one(tmp_path: Path) -> None:
+    there = plant(tmp_path, {"a": {"register": 1, "type": "float32"}})
+    done = here("tags", "export", "d_1", "--form", "kepware", "--config", there)
+    assert "d_1: the list does not say `word_order: big`; set it at the device in Kepware" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Tag Name,Address,Data Type\nwhole,400001,Word\nshort row,400322\n",
+            "line 3: short row: the line is too short: it ends before 'data type'",
+        ),
+        (
+            "group,name,address,attribute,type\ng,whole,1!400002,Read,UINT16\ng,a,1!400001\n",
+            "line 3: a: the line is too short: it ends before 'attribute' and 'type'",
+        ),
+    ],
+)
+def test_a_short_line_is_told_and_the_others_are_taken(tmp_path: Path, text: str, told: str) -> None:
+    devices, done = taken(tmp_path, text)
+    assert told in done.stderr.splitlines()
+    (device,) = devices.values()
+    assert list(device["tags"]) == ["whole"]
+
+
+def test_a_list_with_the_line_ends_of_an_old_macintosh_is_read(tmp_path: Path) -> None:
+    devices, _ = taken(tmp_path, "name,register\ra,1\rb,2\r")
+    assert devices["device"]["tags"] == {"a": {"register": 1}, "b": {"register": 2}}
+
+
+def test_the_unicode_text_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    devices, _ = taken(tmp_path, "name\tregister\r\na\t1\r\n", encoding="utf-16")
+    assert devices["device"]["tags"] == {"a": {"register": 1}}
+
+
+def test_a_workbook_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "list.xlsx"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    done = here("tags", "import", path)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.count("\n") == 1
+    assert "list.xlsx is not a list as text; open it with the program it is from and save it as CSV" in done.stderr
+
+
+def test_a_quote_that_swallows_the_rest_of_a_long_list_is_told(tmp_path: Path) -> None:
+    _, done = taken(tmp_path, 'name,register\na,"' + 200_000 * "1")
+    assert done.returncode == 78
+    assert "look for a quote that is not closed" in done.stderr
+
+
+def test_names_that_are_alike_all_get_what_tells_them_apart_and_it_is_told(tmp_path: Path) -> None:
+    text = "Tag Name,Address,Data Type\n" + "".join(
+        f"{name},40000{i},Word\n"
+        for i, name in enumerate(("Line1.Temp", "Line2.Temp", "Line2.Speed", "a", "a", "A", "a-2"), 1)
+    )
+    devices, done = taken(tmp_path, text, "--device", "unit=1", "--name", "m")
+    assert list(devices["m"]["tags"]) == ["line1-temp", "line2-temp", "speed", "a", "a-3", "a-4", "a-2"]
+    assert done.stderr.splitlines() == [
+        "line 2: Line1.Temp: it is named `line1-temp`, because there are several 'temp'",
+        "line 3: Line2.Temp: it is named `line2-temp`, because there are several 'temp'",
+        "line 4: Line2.Speed: it is named `speed`, which is unique here",
+        "line 6: a: it is named `a-3`, because there is another 'a' before it",
+        "line 7: A: it is named `a-4`, because there is another 'a' before it",
+        "7 tags were taken over; 5 remarks.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        (
+            "group,name,address,attribute,type\ng,a,300!400001,Read,UINT16\nh,ok,1!400001,Read,UINT16\n",
+            (),
+            "line 2: a: unit: 300 is too large",
+        ),
+        ("name,register\na,70000\nok,1\n", (), "line 2: a: there is no"),
+        ("name,register\na,400001\nok,40001\n", ("--device", "first_address=40001"), "line 2: a: there is no"),
+        (
+            "Tag Name,Address,Data Type,Client Access\na,300313,Word,R/W\nok,400001,Word,RO\n",
+            (),
+            "line 2: a: writable: the driver modbus cannot write this point",
+        ),
+        (
+            "group,name,address,attribute,type,decimal\ng,a,1!000001,Read,BIT,0.1\ng,ok,1!400001,Read,UINT16,\n",
+            (),
+            "line 2: a: scale: a boolean tag cannot have `scale`",
+        ),
+        (
+            "group,name,address,attribute,type\n,ok,1!400001,Read,UINT16\n,a,2!400001,Read,UINT16\n",
+            (),
+            "line 3: a: it has unit 2, unlike the first of device",
+        ),
+    ],
+)
+def test_what_a_configuration_would_be_refused_for_is_told_with_its_line(
+    tmp_path: Path, text: str, options: tuple[str, ...], told: str
+) -> None:
+    devices, done = taken(tmp_path, text, *options)
+    assert told in done.stderr
+    assert [name for device in devices.values() for name in device["tags"]] == ["ok"]
+    assert here("validate", configuration(tmp_path, done)).returncode == 0
