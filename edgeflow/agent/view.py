@@ -177,7 +177,10 @@ class View:
         )
 
     async def write(self, tag: str, value: Scalar, *, lease_ns: int, reason: str) -> views.Written:
-        """A manual write is a request of operator priority on the output that drives the tag."""
+        """A manual write is a request of operator priority on the output that drives the tag.
+
+        Where no output of the configuration does, the value is sent once: the request only keeps the flows away.
+        """
         output, element, wiring = self._driving(tag)
         now_ns = self._core.clock.now_ns()
         level = value if wiring.levels is None else _level(tag, wiring.levels, value)
@@ -186,7 +189,10 @@ class View:
         request = Request(_WHO, output, pattern, OPERATOR, now_ns, now_ns + lease_ns)
         self._core.conductor.override(request, f"{tag} = {value!r}: {reason}")
         try:
-            await self._shown(output)
+            if self._core.config.outputs[output].implicit:
+                await self._once(tag, value)
+            else:
+                await self._shown(output)
         except (Rejected, LinkDown) as error:  # what was answered with an error must not happen later
             self._core.conductor.relent(request, before, str(error))
             raise
@@ -201,6 +207,12 @@ class View:
                 if element.tag == tag:
                     return output, name, element
         raise Rejected(f"{tag} is not writable; say `writable: true` at the tag if it may be written")
+
+    async def _once(self, tag: str, value: Scalar) -> None:
+        """Writes an ordinary tag and reads it back. Raises Rejected or LinkDown."""
+        time = asyncio.get_running_loop().time
+        await self._core.devices.write(tag, value, time() + WRITE_S)
+        await self._core.devices.confirm(tag, value, time() + WRITE_S)
 
     async def _shown(self, output: str) -> None:
         """Waits until the device has what was decided. Raises Rejected or LinkDown where it has not."""

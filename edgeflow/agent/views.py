@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgeflow.model import Strict, Told
 from edgeflow.units import Duration
@@ -212,9 +212,17 @@ class WriteWish(Strict):
     lease: Duration = Field(
         default="10 min",
         validate_default=True,
-        description="How long it holds against the flows, as `10 min`; at most `24 h`.",
+        description="How long it holds against the flows, as `10 min`; at most `24 h`. An element of an output is "
+        "restored after a reconnect until then; any other tag is written once.",
     )
     reason: str = Field(min_length=1, max_length=200, description="Why; it is kept with the write.")
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        if not isinstance(value, bool | int | float | str):
+            raise ValueError("write true or false, a number or a text")
+        return value
 
 
 class Written(Told):

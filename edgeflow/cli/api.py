@@ -17,15 +17,15 @@ STREAM_S = 600.0
 """How long a tool may find nothing at all."""
 
 
-def token_in(state: Path, name: str | None = None) -> str:
-    """The token in the state folder; raises EdgeFlowError that says what to do."""
+def token_in(state: Path, name: str | None = None, *, given: str = "the state folder (--state)") -> str:
+    """The token in the state folder; raises EdgeFlowError that says what to do. `given`: how another one is named."""
     path = state / (name or "admin.token")
     try:
         return path.read_text("ascii").strip()
     except OSError as error:
         raise EdgeFlowError(
-            f"{path} cannot be read ({error.strerror}): name the state folder (--state) or the token file "
-            "(--token-file) of the server that is asked, and run as a user who may read it"
+            f"{path} cannot be read ({error.strerror}): name {given} of the server that is asked, "
+            "and run as a user who may read it"
         ) from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,7 +144,7 @@ def read(
 @app.command(context_settings={"ignore_unknown_options": True})  # -5 is a value
 def write(
     tag: Annotated[str, typer.Argument(help="The tag, for example io1/red.")],
-    value: Annotated[str, typer.Argument(help="The value: on, off, 12.5, text ...")],
+    value: Annotated[str, typer.Argument(help="The value: on, off, yes, no, true, false, 12.5, text ...")],
     lease: Annotated[str, typer.Option(help="How long it holds against the flows, at most `24 h`.")] = "10 min",
     reason: Annotated[str, typer.Option(help="Why; it is kept with the write.")] = "from the command line",
     url: Url = None,
@@ -151,7 +152,9 @@ def write(
 ) -> None:
     """Write a tag as the operator, with the token in the agent's state folder.
 
-    At an output the write ends by itself after the lease, and the flows have the output again.
+    A tag of an output in the configuration holds the value until the lease ends, also over a reconnect of the device;
+    then the flows have the output again. Any other tag is written once and never again, so that it may be a pulse;
+    the lease only keeps the flows from writing it. It fails where it cannot be sent within 5 s.
     """
     address, agent, token = _address(tag), _agent(url), api.token_in(state_dir(state))
     body = {"value": _typed(value, api.get(agent, address)["type"]), "lease": lease, "reason": reason}
@@ -167,10 +170,16 @@ def _agent(url: str | None) -> str:
 
 
 def _typed(text: str, kind: str) -> Any:
-    """What the words of the command line mean to a tag of this type: `on` and `off` for a boolean, text as it is."""
-    if kind == "boolean" and text in ("on", "off"):
-        return text == "on"
-    return text if kind == "text" else scalar(text)
+    """What the words of the command line mean to a tag of this type; what means nothing is left to be refused."""
+    if kind == "text":
+        return text
+    if kind == "boolean" and text.lower() in _SWITCH:
+        return _SWITCH[text.lower()]
+    value = scalar(text)
+    return text if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
+
+
+_SWITCH = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
 
 
 def _shown(value: Any) -> str:
@@ -288,7 +297,8 @@ def flow_push(
     """Push a flow to a gateway and wait for what becomes of it there."""
     from edgeflow.sync.push import push
 
-    token = api.token_in(token_file.parent if token_file else state_dir(None), token_file.name if token_file else None)
+    folder, name = (token_file.parent, token_file.name) if token_file else (state_dir(None), None)
+    token = api.token_in(folder, name, given="the token file (--token-file)")
     outcome = asyncio.run(push(server, token, gateway, path, instance=instance, wait_s=wait, ca=ca))
     for line in outcome.lines():
         print(line)

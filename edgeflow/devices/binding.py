@@ -149,6 +149,7 @@ def implicit_outputs(tags: Mapping[str, Tag], outputs: Mapping[str, OutputBindin
         name: OutputBinding(
             OutputPlan(name, (VALUE,), when_stale={VALUE: False} if tag.type == "boolean" else {}),
             {VALUE: Element(name, None, name)},
+            implicit=True,
         )
         for name, tag in tags.items()
         if tag.writable and name not in driven and name not in outputs

@@ -14,13 +14,23 @@ from edgeflow.devices.connection import GRACE_S, Connection
 from edgeflow.devices.device import GOLDEN, Device
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.link import TICK_S, Link, LinkStatus
-from edgeflow.devices.output import ElementState, Output, OutputStats, OutputStatus, OutputWriter
+from edgeflow.devices.output import (
+    LOOK_AGAIN_S,
+    LOOKS,
+    UNSURE,
+    ElementState,
+    Output,
+    OutputStats,
+    OutputStatus,
+    OutputWriter,
+    same,
+)
 from edgeflow.devices.patience import Custom
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
 from edgeflow.document import suggestion
 from edgeflow.driver import Home, Reads, Writes
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import BAD, GOOD, Block, Sample, Scalar
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.units import NS_PER_S
@@ -28,6 +38,7 @@ from edgeflow.units import NS_PER_S
 T = TypeVar("T")
 
 LOOKED_AT_S = 10.0
+_READY_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +71,31 @@ class Devices:
         self._devices: dict[str, Device] = {}
         self._writers: dict[str, OutputWriter] = {}
         self._looked_at_s: dict[str, float] = {}
+        driven = [
+            plant.plans[element.tag].tag.device for each in outputs.values() for element in each.elements.values()
+        ]
+        with_outputs = {plant.devices[name].link for name in driven}
         behind: dict[str, list[DevicePlan]] = {}
         for device in plant.devices.values():
             behind.setdefault(device.link, []).append(device)
         for link in plant.links.values():
             clients: list[Device] = []
             self._links[link.name] = Link(link, clients, clock, home(link.driver.name))
-            custom = Custom() if len(behind.get(link.name, [])) > 1 else None
-            clients += [
-                self._device(each, deliver, self._links[link.name], custom) for each in behind.get(link.name, ())
-            ]
+            several = behind.get(link.name, [])
+            custom = Custom() if len(several) > 1 else None
+            for each in several:
+                self._devices[each.name] = one = Device(
+                    each,
+                    clock,
+                    deliver,
+                    self._links[link.name].proved,
+                    phase=len(self._devices) * GOLDEN % 1,
+                    custom=custom,
+                    outputs_wait=link.name in with_outputs,
+                )
+                clients.append(one)
         self._outputs = {name: self._output(binding) for name, binding in outputs.items()}
         self._driven = {e.plan.tag.name: output for output in self._outputs.values() for e in output.elements.values()}
-
-    def _device(self, plan: DevicePlan, deliver: Callable[[Block], None], link: Link, custom: Custom | None) -> Device:
-        phase = len(self._devices) * GOLDEN % 1
-        device = Device(plan, self._clock, deliver, link.proved, phase=phase, custom=custom)
-        self._devices[plan.name] = device
-        return device
 
     def _output(self, binding: OutputBinding) -> Output:
         refresh_s = binding.refresh_ns / NS_PER_S if binding.refresh_ns else None
@@ -233,22 +251,69 @@ class Devices:
         return Sample(tag, value, quality, column.source_ns or now_ns, now_ns, reason)
 
     async def write(self, tag: str, value: Scalar, deadline: float) -> None:
-        """Writes one tag now, past the arbitration; refused where an output drives it.
+        """Writes one tag once, past the arbitration, as soon as its device is connected and programmed.
 
-        Raises Rejected and LinkDown like `read`.
+        It is never sent a second time, whatever becomes of the session: it may be a pulse. Raises Rejected (no
+        such tag, refused, driven by an output) and LinkDown: not sent by the loop time, or not acknowledged within
+        the device's time-out.
         """
-        plan, device, connection = self._reach(tag)
+        plan = self._known(tag)
         if not plan.tag.writable:
             raise Rejected(f"{tag} is not writable; say `writable: true` at the tag if it may be written")
-        output = self._driven.get(tag)
+        raw = raw_of(plan, value)
+        device, connection = await self._ready(tag, deadline)
+        output, session = self._driven.get(tag), connection.session
         if output is not None and output.held:
             raise Rejected(f"{tag} is driven by the output {output.binding.plan.name}; write that one")
-        raw = raw_of(plan, value)
-        session = connection.session
         if not isinstance(session, Writes):
             raise Rejected(f"the driver {device.plan.driver.name} cannot write")
-        write = partial(session.write, device.plan.config, (plan.point,), (raw,))
-        await self._ask(device, connection, write, deadline, write=True)
+        time, timeout_s, sent = asyncio.get_running_loop().time, device.plan.timeout_ns / NS_PER_S, False
+
+        async def write(until: float) -> None:
+            nonlocal sent
+            if time() > deadline:
+                raise Rejected(f"not written: the link {connection.link} is busy with other requests; try again")
+            sent = True
+            await session.write(device.plan.config, (plan.point,), (raw,), min(until, time() + timeout_s))
+
+        try:
+            await self._ask(device, connection, write, deadline + timeout_s, write=True)
+        except (LinkDown, Silent) as error:
+            raise LinkDown(f"{tag}: {UNSURE} ({error})" if sent else f"{tag}: not written: {error}") from error
+        except Rejected as error:
+            raise Rejected(f"{tag}: {error}") from error
+        device.intake.wrote()
+        if output is not None:
+            output.taken()
+
+    async def _ready(self, tag: str, deadline: float) -> tuple[Device, Connection]:
+        """Waits for the device of a tag until it takes writes; raises LinkDown where it does not by the loop time."""
+        time, device = asyncio.get_running_loop().time, self._devices[self._known(tag).tag.device]
+        link, writer = self._links[device.plan.link], self._writers.get(device.plan.name)
+        while link.connection is None or (writer is not None and not writer.connected):
+            if time() >= deadline:
+                reason = device.intake.reason if link.connection else f"{link.plan.name}: {link.reason}"
+                raise LinkDown(f"{tag}: not written: {reason}")
+            await asyncio.sleep(_READY_S)
+        return device, link.connection
+
+    async def confirm(self, tag: str, value: Scalar, deadline: float) -> None:
+        """Reads back what `write` has written, where that is possible. Raises LinkDown, and Rejected if it differs."""
+        plan = self._known(tag)
+        link = self._links[self._devices[plan.tag.device].plan.link]
+        if not plan.read or (link.connection and not isinstance(link.connection.session, Reads)):
+            return
+        wanted, _ = value_of(plan, raw_of(plan, value))
+        for look in range(LOOKS):
+            await asyncio.sleep(LOOK_AGAIN_S if look else 0)
+            try:
+                found = await self.read(tag, deadline)
+            except (LinkDown, Rejected) as error:
+                kind = LinkDown if isinstance(error, LinkDown | Silent) else Rejected
+                raise kind(f"{tag}: the device took it, but it cannot be read back: {error}") from error
+            if found.quality != BAD and same(found.value, wanted):
+                return
+        raise Rejected(f"{tag}: {found.reason or f'{tag} reads {found.value!r} where {wanted!r} was written'}")
 
     async def _ask(
         self,
@@ -266,10 +331,14 @@ class Devices:
             connection.fail(str(error), device)
             raise
 
-    def _reach(self, tag: str) -> tuple[TagPlan, Device, Connection]:
+    def _known(self, tag: str) -> TagPlan:
         plan = self._plant.plans.get(tag)
         if plan is None:
             raise Rejected(f"there is no tag {tag!r}")
+        return plan
+
+    def _reach(self, tag: str) -> tuple[TagPlan, Device, Connection]:
+        plan = self._known(tag)
         device = self._devices[plan.tag.device]
         link = self._links[device.plan.link]
         if link.connection is None:

@@ -16,6 +16,7 @@ from edgeflow.devices.connection import Connection
 from edgeflow.devices.plan import DevicePlan, Element, OutputBinding, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
 from edgeflow.driver import Reader, Reads, Writes
+from edgeflow.engine.requests import OPERATORS
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
 from edgeflow.outputs.arbitration import OFF, Decision
@@ -46,9 +47,11 @@ ALIVE_S = 5.0
 """Without a sign of life from the engine for so long nothing is written, so that a device's watchdog fires."""
 
 _HALF_PERIOD_NS = {"flash": NS_PER_S // 2, "flash_fast": NS_PER_S // 4}  # 1 Hz and 2 Hz
+UNSURE = "it was sent but not acknowledged, so nobody knows whether the device took it; reading the tag tells"
+"""What is known of a write without an answer."""
+LOOK_AGAIN_S = 0.25  # a PLC takes over what was written only with its next scan
+LOOKS = 3
 _RETRY_S = 1.0
-_LOOK_AGAIN_S = 0.25  # a PLC takes over what was written only with its next scan
-_LOOKS = 3
 _UNSENT: Any = object()
 
 
@@ -81,7 +84,7 @@ class ElementState:
     """One element: what it shall show, what was written last, and what is known of it."""
 
     __slots__ = (
-        "back", "check_s", "half_ns", "level", "looks", "name", "plan", "raws",
+        "asked", "back", "check_s", "half_ns", "level", "looks", "name", "plan", "raws",
         "reason", "refresh_s", "retry_s", "sent", "sent_s", "settled", "shown", "table", "writer",
     )  # fmt: skip
 
@@ -102,6 +105,7 @@ class ElementState:
         self.shown: Shown = "unknown"
         self.reason = ""
         self.settled = True
+        self.asked = False  # what is wanted now was sent, and no answer has come yet
         self.forget("not yet connected")
 
     def forget(self, reason: str) -> None:
@@ -110,13 +114,14 @@ class ElementState:
         self.sent_s = self.retry_s = 0.0
         self.check_s: float | None = None
         self.looks = 0
-        self.shown, self.reason = "unknown", reason
+        self.shown, self.reason = "unknown", UNSURE if self.asked else reason
 
     def want(self, level: Scalar, *, frozen: bool = False) -> None:
         """Takes over a level. `frozen`: nobody will be there to toggle, so flashing becomes steady on."""
         self.level, self.half_ns, self.raws = level, 0, ()
         self.retry_s = 0.0
         self.settled = level is None
+        self.asked = False
         try:
             self.raws = self._raws(level, frozen)
         except (Rejected, ArithmeticError, ValueError) as error:  # also numbers that no device can hold
@@ -145,7 +150,7 @@ class ElementState:
         return raws[now_ns // self.half_ns % 2] if self.half_ns else raws[0]
 
     def written(self, raw: Scalar, now_s: float) -> None:
-        self.sent, self.sent_s = raw, now_s
+        self.sent, self.sent_s, self.asked = raw, now_s, False
         if self.back is None:
             self.succeed()
         else:
@@ -160,7 +165,7 @@ class ElementState:
         if self.shown != "failed":
             log.warning("output failed", output=self.name, reason=reason)
         self.shown, self.reason, self.check_s, self.settled = "failed", reason, None, True
-        self.sent, self.retry_s = _UNSENT, retry_s
+        self.sent, self.retry_s, self.asked = _UNSENT, retry_s, False
 
 
 class OutputWriter:
@@ -202,7 +207,7 @@ class OutputWriter:
     async def serve(self, connection: Connection) -> None:
         """Writes everything anew, then what changes, until the session is lost."""
         for element in self.elements:
-            element.forget("not yet written")
+            element.forget("not yet written" if element.raws else "")
         self.connected = True
         loop, read = asyncio.get_running_loop(), None
         while True:
@@ -255,6 +260,8 @@ class OutputWriter:
             due[:] = choose(time())
             if due:
                 points, raws = [e.plan.point for e, _ in due], [raw for _, raw in due]
+                for element, _ in due:
+                    element.asked = not element.settled
                 await session.write(self.plan.config, points, raws, deadline)
 
         try:
@@ -297,8 +304,8 @@ class OutputWriter:
                 element.succeed()
                 continue
             element.looks += 1
-            element.check_s = now_s + _LOOK_AGAIN_S
-            if element.looks >= _LOOKS:
+            element.check_s = now_s + LOOK_AGAIN_S
+            if element.looks >= LOOKS:
                 self.stats.mismatched += 1
                 told = reason or f"{element.back.tag.name} reads {value!r} where {wanted!r} was written"
                 element.fail(told, now_s + _RETRY_S)
@@ -335,14 +342,27 @@ class Output:
 
     def show(self, decision: Decision) -> None:
         """Takes over a decision of the arbitration; only what differs is written."""
-        self._decision = decision
+        before, self._decision = self._decision, decision
         for name, element in self.elements.items():
             level = decision.levels.get(name, OFF)
             if element.table is None and level == OFF and decision.winners.get(name, "nobody") == "nobody":
                 level = None  # a number that nobody wants stays as it is
+            elif self._by_hand(decision, name):
+                level = None  # `Devices.write` carries it out, once; here it only keeps the flows away
+            elif self._by_hand(before, name):
+                element.sent = _UNSENT  # somebody else has written since
             if level != element.level or type(level) is not type(element.level):
                 element.want(level)
                 element.writer.wake()
+
+    def _by_hand(self, decision: Decision, element: str) -> bool:
+        """Whether a person has written an ordinary tag."""
+        return self.binding.implicit and decision.winners.get(element, "").startswith(OPERATORS)
+
+    def taken(self) -> None:
+        """What was written past the arbitration was acknowledged."""
+        for element in self.elements.values():
+            element.succeed()
 
     def leave(self) -> None:
         """Shows what shall stay when the agent has ended."""

@@ -107,10 +107,12 @@ class Element:
 class OutputBinding:
     """An output and how it is wired; its values are written again every `refresh_ns`, None for never.
 
-    `unguarded`: devices that are known to have no watchdog, and accepted.
+    `unguarded`: devices that are known to have no watchdog, and accepted. `implicit`: no output of the
+    configuration but a writable tag by itself; what a person writes there is carried out once.
     """
 
     plan: OutputPlan
     elements: Mapping[str, Element]
     refresh_ns: int | None = None
     unguarded: tuple[str, ...] = ()
+    implicit: bool = False

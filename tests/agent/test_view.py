@@ -139,6 +139,137 @@ def test_an_old_success_is_not_taken_for_that_of_a_new_write(site: Folder) -> No
     assert with_gateway(work)(site) == 50.0, "the one that was confirmed is still held"
 
 
+def test_what_a_person_writes_to_an_ordinary_tag_is_sent_once_whatever_becomes_of_the_link(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        await write(gateway, "d/limit", 11.0)
+        site.wire.values[4] = 22.0  # somebody at the machine's panel
+        for _ in range(3):
+            site.wire.drop("cable pulled")
+            await asyncio.sleep(2)
+            site.wire.heal()
+            await asyncio.sleep(10)
+        await asyncio.sleep(60)
+        return [pair for pair in site.wire.written() if pair[0] == 4], site.wire.values[4]
+
+    assert with_gateway(work)(site) == ([(4, 11.0)], 22.0)
+
+
+def test_an_element_of_a_light_that_a_person_holds_is_written_again_after_a_reconnect(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        await write(gateway, "d/red", value=False)
+        site.wire.drop("cable pulled")
+        site.wire.values[3] = True
+        await asyncio.sleep(2)
+        site.wire.heal()
+        await asyncio.sleep(10)
+        return site.wire.values[3]
+
+    assert with_gateway(work)(site) is False
+
+
+def test_what_a_person_wrote_is_not_sent_again_by_the_next_process(site: Folder) -> None:
+    async def work(_site: Folder, gateway: Gateway) -> None:
+        await write(gateway, "d/limit", 11.0)
+
+    async def later(site: Folder, _gateway: Gateway) -> Any:
+        await asyncio.sleep(5)
+        return site.wire.values[4]
+
+    with_gateway(work)(site)
+    site.wire.values[4] = 22.0
+    assert with_gateway(later)(site) == 22.0
+
+
+def test_the_same_value_written_again_by_a_person_is_sent_again(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        await write(gateway, "d/limit", 11.0)
+        site.wire.values[4] = 22.0
+        await write(gateway, "d/limit", 11.0)
+        return site.wire.values[4]
+
+    assert with_gateway(work)(site) == 11.0
+
+
+def test_a_write_without_an_answer_is_sent_once_and_nobody_claims_to_know_what_became_of_it(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        site.wire.hang()
+        with pytest.raises(LinkDown, match="nobody knows whether the device took it; reading the tag tells"):
+            await write(gateway, "d/limit", 50.0)
+        sent = [request for request in site.wire.requests("write") if request.points == (4,)]
+        site.wire.heal()
+        await asyncio.sleep(30)
+        return len(sent), [pair for pair in site.wire.written() if pair[0] == 4]
+
+    assert with_gateway(work)(site) == (1, [(4, 50.0)])
+
+
+def test_a_light_that_was_written_without_an_answer_is_not_called_unwritten(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> None:
+        site.wire.hang()
+        with pytest.raises(LinkDown, match="nobody knows whether the device took it"):
+            await write(gateway, "d/red", value=False)
+
+    with_gateway(work)(site)
+
+
+def test_a_write_that_cannot_be_sent_in_time_has_failed_and_is_not_sent_later(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        site.wire.drop("cable pulled")
+        await asyncio.sleep(1)
+        with pytest.raises(LinkDown, match=r"d/limit: not written: .*cable pulled"):
+            await write(gateway, "d/limit", 50.0)
+        site.wire.heal()
+        await asyncio.sleep(30)
+        return site.wire.values[4], held(gateway, "d/limit")
+
+    assert with_gateway(work)(site) == (0.0, {})
+
+
+def test_a_write_waits_for_a_device_that_comes_back_in_time(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        site.wire.drop("cable pulled")
+        await asyncio.sleep(0.1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write(gateway, "d/limit", 50.0))
+            await asyncio.sleep(0.1)
+            site.wire.heal()
+        return site.wire.values[4]
+
+    assert with_gateway(work)(site) == 50.0
+
+
+def test_what_a_device_does_not_keep_is_told_after_reading_it_back(site: Folder) -> None:
+    class Deaf(dict[int, Any]):
+        def __setitem__(self, key: int, value: Any) -> None:
+            pass
+
+    async def work(site: Folder, gateway: Gateway) -> None:
+        site.wire.values = Deaf(site.wire.values)
+        with pytest.raises(Rejected, match=r"d/limit reads 0\.0 where 50\.0 was written"):
+            await write(gateway, "d/limit", 50.0)
+
+    with_gateway(work)(site)
+
+
+def test_a_flow_that_a_person_has_outdone_has_its_tag_again_after_the_lease(site: Folder) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        flow = Request("light/x", "d/limit", {"value": 5.0}, 500, gateway.clock.now_ns())
+        gateway.engine.requests.put(flow)
+        gateway.conductor.effects()
+        await asyncio.sleep(1)
+        await write(gateway, "d/limit", 11.0, lease_s=20)
+        site.wire.drop("cable pulled")
+        site.wire.values[4] = 22.0
+        await asyncio.sleep(1)
+        site.wire.heal()
+        await asyncio.sleep(5)
+        seen = [site.wire.values[4]]
+        await asyncio.sleep(20)
+        return [*seen, site.wire.values[4]]
+
+    assert with_gateway(work)(site) == [22.0, 5.0]
+
+
 def test_a_button_is_pressed_by_somebody_and_confirmed_when_it_is_on_the_disk(site: Folder) -> None:
     async def work(_site: Folder, gateway: Gateway) -> Any:
         await gateway.view.press("call", "raise", Press(by="eva"))
@@ -207,6 +338,7 @@ def test_the_status_shows_who_holds_what(site: Folder) -> None:
     assert outputs["lamp"].elements["red"].level == "on"
     assert [request.owner for request in outputs["lamp"].requests] == ["light/light"]
     assert outputs["d/limit"].elements["value"].winner == "operator:http"
+    assert (outputs["d/limit"].shown, outputs["d/limit"].reason) == ("ok", "")
     assert {flow.name: flow.state for flow in status.flows} == {"light": "running", "call": "running"}
 
 

@@ -211,6 +211,12 @@ def test_without_a_token_it_says_where_it_is_sought(tmp_path: Path) -> None:
     done = edgeflow("write", "d/x", "3", "--state", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"{tmp_path}/admin.token cannot be read (No such file or directory): name the state")
+    assert "--token-file" not in done.stderr, "this verb has none"
+    done = edgeflow("flow", "push", "f", "--gateway", "g", "--token-file", tmp_path / "t")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"{tmp_path}/t cannot be read (No such file or directory): name the token file (--token"
+    )
 
 
 def test_a_server_that_is_none_of_ours_is_told_so() -> None:
@@ -246,7 +252,7 @@ devices:
   d:
     link: plc
     unit: 1
-    tags: {{x: {{register: 0}}, y: {{register: 1, writable: true}}, part/z: {{register: 2}}}}
+    tags: {{x: {{register: 0}}, y: {{register: 1, writable: true}}, part/z: {{register: 2}}, on: {{coil: 0, writable: true}}}}
 """
 
 
@@ -318,8 +324,13 @@ def test_a_tag_that_does_not_exist_is_told_with_those_near_it(agent: Agent) -> N
         (("d/x", "-3"), "Refused: d/x is not writable"),
         (("d/y", "three"), "The body does not fit: value: d/y takes a whole number"),
         (("d/y", "3", "--lease", "3"), "lease: write a number and one of the units"),
+        (("d/y", ""), "The body does not fit: value: d/y takes a whole number, not ''\n"),
+        (("d/y", ".nan"), "The body does not fit: value: d/y takes a whole number, not '.nan'\n"),
+        (("d/on", "maybe"), "The body does not fit: value: d/on takes true or false, not 'maybe'\n"),
+        (("d/on", "yes"), "The device does not answer: d/on: not written: "),
+        (("d/on", "Off"), "The device does not answer: d/on: not written: "),
     ],
-    ids=["not writable", "not a number", "no lease"],
+    ids=["not writable", "not a number", "no lease", "nothing", "not finite", "no switch", "yes", "off"],
 )
 def test_a_write_that_cannot_be_is_told_why(agent: Agent, arguments: tuple[str, ...], words: str) -> None:
     done = edgeflow("write", *arguments, "--agent", agent.url, "--state", agent.folder / "state")
