@@ -71,9 +71,8 @@ class Devices:
         self._devices: dict[str, Device] = {}
         self._writers: dict[str, OutputWriter] = {}
         self._looked_at_s: dict[str, float] = {}
-        driven = [
-            plant.plans[element.tag].tag.device for each in outputs.values() for element in each.elements.values()
-        ]
+        lamps = [each for each in outputs.values() if not each.implicit]
+        driven = [plant.plans[element.tag].tag.device for each in lamps for element in each.elements.values()]
         with_outputs = {plant.devices[name].link for name in driven}
         behind: dict[str, list[DevicePlan]] = {}
         for device in plant.devices.values():
