@@ -30,6 +30,7 @@ L = TypeVar("L", bound=BaseModel)
 D = TypeVar("D", bound=BaseModel)
 P = TypeVar("P", bound=BaseModel)
 Q = TypeVar("Q", bound=BaseModel)
+T = TypeVar("T")
 AnyDevice = TypeVar("AnyDevice", bound=BaseModel, contravariant=True)
 AnyPoint = TypeVar("AnyPoint", bound=BaseModel, contravariant=True)
 
@@ -88,7 +89,6 @@ One that makes several requests, one after the other, says how many in `requests
 them may take. So a device that does not answer is waited for once.
 """
 
-T = TypeVar("T")
 Ask = Callable[[float], Awaitable[T]]
 """One request, or a reader's several; given the deadline."""
 

@@ -146,7 +146,7 @@ class DeviceOptions(Strict):
         default=None, description="The tags to take from the template; all where not given."
     )
     every: Every = Field(default=_S, description="How often it is read, or where it pushes: how often it speaks.")
-    timeout: Every = Field(default=_S, description="How long one request may take.")
+    timeout: Every = Field(default=_S, description="How long one request may take; on a link with outputs: one poll.")
     silence: Silence | None = Field(
         default=None,
         description="Without a good value for this long its tags are BAD; `never` where it may be silent for ever. "
