@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from edgeflow.model import Value
 from edgeflow.store.database import StoreError
 from edgeflow.store.documents import Documents
 from edgeflow.store.store import FlowPointer, Store
-from edgeflow.sync.protocol import FlowReport, FlowState
+from edgeflow.sync.protocol import Fate, FlowReport, FlowState
 
 log = structlog.get_logger()
 
@@ -277,21 +277,40 @@ class Deployments:
 
     def standing(self, instance: str) -> FlowReport:
         """How an instance does now."""
-        flow = self._engine.flows.get(instance)
-        refused = self._refused.get(instance)
-        entry = self._config.root.flows.get(instance)
-        name, version = (flow.plan.flow, flow.plan.version) if flow else (entry.flow if entry else "", "")
-        state: FlowState = "active"
-        wanted, reason = "", ""
-        if refused:
-            wanted, reason, state = refused.version, refused.reason, "failed" if refused.tried else "refused"
-        if flow is None:
-            state, reason = "stopped", reason or "it does not run"
-        elif instance in self._on_trial:  # a fault within the trial is not the end of it: the good one comes back
-            state, wanted, reason = "pending", version, flow.fault
+        flow, entry = self._engine.flows.get(instance), self._config.root.flows.get(instance)
+        refused, pointer = self._refused.get(instance), self._pointers.get(instance)
+        name, active = (flow.plan.flow, flow.plan.version) if flow else (entry.flow if entry else "", "")
+        state: FlowState = "running"
+        reason = ""
+        if entry is None:
+            state, reason = "unknown", f"this gateway has no flow instance {instance!r}"
+        elif flow is None:
+            state, reason = "stopped", refused.reason if refused else "it does not run"
         elif flow.fault:
-            state, reason = "failed", flow.fault
-        return FlowReport(instance=instance, flow=name, version=version, state=state, reason=reason, wanted=wanted)
+            state, reason = "quarantined", flow.fault
+        wanted, fate_reason = pointer.version if pointer else "", ""
+        fate: Fate = "accepted" if wanted else ""
+        if instance in self._on_trial:
+            wanted, fate = active, "trial"
+        elif refused:
+            wanted, fate, fate_reason = refused.version, "rolled_back" if refused.tried else "refused", refused.reason
+        return FlowReport(
+            instance=instance,
+            flow=name,
+            state=state,
+            reason=reason,
+            active=active,
+            wanted=wanted,
+            fate=fate,
+            fate_reason=fate_reason,
+        )
+
+    async def withdraw(self, wished: Collection[str]) -> None:
+        """Forgets what was refused of wishes that no longer stand; `wished` are the instances of those that do."""
+        async with self._lock:
+            for instance in sorted(self._refused.keys() - set(wished)):
+                del self._refused[instance]
+                await self._remember(instance, None)
 
     def reports(self) -> list[FlowReport]:
         """How every instance does now."""

@@ -91,6 +91,7 @@ class Front:
             flow = await asyncio.to_thread(core.documents.flow, wish.version)
             if flow is not None:
                 await core.deployments.apply(wish.instance, flow, wish.parameters)
+        await core.deployments.withdraw({wish.instance for wish in wishes})
         return core.deployments.reports()
 
     async def _report(self, uplink: Uplink) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from edgeflow import __version__
 from edgeflow.agent import views
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 WRITE_S = 5.0
 """How long a manual write may take until the device has it."""
-_FLOW_STATES: Mapping[str, Literal["running", "pending", "quarantined", "refused"]] = {
-    "active": "running", "pending": "pending", "refused": "refused", "failed": "quarantined", "stopped": "quarantined"
-}  # fmt: skip
 
 
 class View:
@@ -51,7 +48,7 @@ class View:
         problems = [
             f"the flow {report.instance} does not run: {report.reason}"
             for report in self._core.deployments.reports()
-            if not self._runs(report.instance)
+            if report.state in ("quarantined", "stopped")
         ]
         connecting = [d.name for d in self._core.devices.status().devices if d.state == "connecting"]
         if connecting:
@@ -115,17 +112,16 @@ class View:
             name=instance,
             flow=report.flow,
             title=running.plan.title if running else "",
-            version=report.version,
-            state="refused" if report.state == "failed" and self._runs(instance) else _FLOW_STATES[report.state],
+            state=report.state,
             reason=report.reason,
+            active=report.active,
+            wanted=report.wanted,
+            fate=report.fate,
+            fate_reason=report.fate_reason,
             ticks=running.ticks if running else 0,
             last_tick=utc_text(running.last_at) if running and running.last_at else None,
             us_per_tick=running.busy_ns / running.ticks / 1000 if running and running.ticks else None,
         )
-
-    def _runs(self, instance: str) -> bool:
-        flow = self._core.engine.flows.get(instance)
-        return flow is not None and not flow.fault
 
     def _output(self, status: OutputStatus) -> views.Output:
         decided = self._core.engine.requests.decision(status.name)

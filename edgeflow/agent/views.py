@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from edgeflow.model import Strict, Told
+from edgeflow.sync.protocol import Fate, FlowState
 from edgeflow.units import Duration
 
 Time = str
@@ -59,12 +60,19 @@ class Flow(Told):
     name: str = Field(description="The name of this instance.")
     flow: str = Field(description="The flow document it runs.")
     title: str = Field("", description="The document's title.")
-    version: str = Field(description="The version: the content's hash.")
-    state: Literal["running", "pending", "quarantined", "refused"] = Field(
-        description="`pending`: a new version is being tried; `quarantined`: stopped after a fault, its outputs are "
-        "safe; `refused`: this version cannot run here."
+    state: FlowState = Field(
+        description="How the active version does. `quarantined`: stopped after a fault, its outputs are safe; "
+        "`stopped`: none is active; `unknown`: this gateway has no such instance."
     )
-    reason: str = Field("", description="Why it does not run, in plain words.")
+    reason: str = Field("", description="Why it does not run, in plain words; empty where it does.")
+    active: str = Field(description="The version that is active: the hash of its content; empty where none is.")
+    wanted: str = Field("", description="The version that was wished for last; empty where none was.")
+    fate: Fate = Field(
+        "",
+        description="What became of the wanted version: `trial`, `accepted`, `refused` (not let in) or `rolled_back` "
+        "(tried and taken back).",
+    )
+    fate_reason: str = Field("", description="Why it was refused or rolled back, in plain words.")
     ticks: int = Field(0, description="Ticks since the start.")
     last_tick: Time | None = Field(None, description="The time of its last tick.")
     us_per_tick: float | None = Field(None, description="Mean computing time of a tick in microseconds.")

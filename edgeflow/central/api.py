@@ -44,6 +44,7 @@ from edgeflow.sync.protocol import (
     Progress,
     Pushed,
     Reported,
+    Withdrawn,
 )
 from edgeflow.web.routes import HttpProblem, Needs, Prepared, Request, Route, Routes
 
@@ -98,6 +99,7 @@ class Api:
             Route("GET", "/api/v1/gateways", self.gateways, "All gateways.", answer=Gateways),
             Route("GET", _ROOT, self.gateway, "One gateway.", answer=GatewayView),
             Route("PUT", flow, self.push, "Wishes for a flow version.", FlowPush, Pushed, needs="token"),
+            Route("DELETE", flow, self.withdraw, "Takes a wish back.", answer=Withdrawn, needs="token"),
             Route("GET", flow, self.progress, "How far a wish has come.", answer=Progress, query=wait),
             Route("GET", "/api/v1/results", self.results, "Newest versions of results.", None, Results, ResultQuery),
             Route("GET", "/api/v1/records", self.records, "Records as they came.", None, RawRecords, RecordQuery),
@@ -189,10 +191,20 @@ class Api:
         gateway = self._fleet.get(request.path["gateway"])
         pushed = await _kept(self._fleet.push(gateway, request.path["target"], request.body, request.who))
         log.info("flow pushed", gateway=gateway.id, flow=pushed.flow, version=pushed.version, revision=pushed.revision)
+        await self._announced(gateway, pushed.revision)
+        return pushed
+
+    async def withdraw(self, request: Request[None, None]) -> Withdrawn:
+        gateway = self._fleet.get(request.path["gateway"])
+        withdrawn = await _kept(self._fleet.withdraw(gateway, request.path["target"], request.who))
+        log.info("wish withdrawn", gateway=gateway.id, instances=withdrawn.instances, revision=withdrawn.revision)
+        await self._announced(gateway, withdrawn.revision)
+        return withdrawn
+
+    async def _announced(self, gateway: Gateway, revision: int) -> None:
         self._board.gateway(gateway)
         for socket in list(gateway.sockets):
-            await _announce(socket, pushed.revision)
-        return pushed
+            await _announce(socket, revision)
 
     async def progress(self, request: Request[None, WaitQuery]) -> Progress:
         gateway = self._fleet.get(request.path["gateway"])
@@ -277,9 +289,7 @@ def _settled(flow: FlowProgress) -> bool:
     if flow.desired is None:
         return True
     reported = flow.reported
-    if reported is None or reported.state == "pending":
-        return False
-    return flow.desired.version in (reported.wanted, reported.version)
+    return reported is not None and reported.fate != "trial" and flow.desired.version == reported.wanted
 
 
 def _speaks(protocol: int) -> None:

@@ -9,11 +9,13 @@ import re
 import secrets
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from aiohttp import web
+from pydantic import ValidationError
 
 from edgeflow.central.structure import checked
 from edgeflow.central.views import Token
@@ -31,6 +33,7 @@ from edgeflow.sync.protocol import (
     FlowPush,
     Pushed,
     Reported,
+    Withdrawn,
 )
 from edgeflow.web.routes import HttpProblem
 
@@ -111,7 +114,8 @@ class Fleet:
         for *row, reported in await self._database.query(lambda c: c.execute(statement).fetchall()):
             gateway = Gateway(*row)
             if reported:
-                gateway.reported = Reported.model_validate_json(reported)
+                with suppress(ValidationError):  # of another version; the gateway reports anew when it connects
+                    gateway.reported = Reported.model_validate_json(reported)
             self._add(gateway)
 
     def _add(self, gateway: Gateway) -> None:
@@ -231,6 +235,29 @@ class Fleet:
         pushed = await self._database.transaction(work)
         gateway.revision = pushed.revision
         return pushed
+
+    async def withdraw(self, gateway: Gateway, target: str, who: str) -> Withdrawn:
+        """Takes back the wish for an instance, or for every instance of a flow. Raises HttpProblem 404."""
+        now_ns = self._clock.now_ns()
+
+        def work(connection: sqlite3.Connection) -> Withdrawn:
+            wishes = _wishes(connection, gateway.id)
+            instances = [wish.instance for wish in wishes if wish.instance == target]
+            instances = instances or [wish.instance for wish in wishes if wish.flow == target]
+            if not instances:
+                wished = ", ".join(wish.instance for wish in wishes) or "none"
+                detail = f"Nothing is wished of {gateway.id} for {target!r}; there are wishes for: {wished}."
+                raise HttpProblem(404, "No such wish", detail)
+            for instance in instances:
+                connection.execute("DELETE FROM desired WHERE gateway = ? AND instance = ?", (gateway.id, instance))
+            connection.execute("UPDATE gateway SET revision = revision + 1 WHERE id = ?", (gateway.id,))
+            note(connection, now_ns, who, "wish withdrawn", f"{gateway.id} {', '.join(instances)}")
+            (revision,) = connection.execute("SELECT revision FROM gateway WHERE id = ?", (gateway.id,)).fetchone()
+            return Withdrawn(revision=revision, instances=instances)
+
+        withdrawn = await self._database.transaction(work)
+        gateway.revision = withdrawn.revision
+        return withdrawn
 
     async def report(self, gateway: Gateway, reported: Reported) -> None:
         """Keeps what a gateway says of itself."""

@@ -297,13 +297,34 @@ def flow_push(
     """Push a flow to a gateway and wait for what becomes of it there."""
     from edgeflow.sync.push import push
 
-    folder, name = (token_file.parent, token_file.name) if token_file else (state_dir(None), None)
-    token = api.token_in(folder, name, given="the token file (--token-file)")
-    outcome = asyncio.run(push(server, token, gateway, path, instance=instance, wait_s=wait, ca=ca))
+    outcome = asyncio.run(push(server, _admin_token(token_file), gateway, path, instance=instance, wait_s=wait, ca=ca))
     for line in outcome.lines():
         print(line)
     if not outcome.ok:
         raise typer.Exit(EXIT_FAILURE)
+
+
+@flow.command("withdraw")
+def flow_withdraw(
+    target: Annotated[str, typer.Argument(help="The instance, or a flow's name for all its instances.")],
+    gateway: Annotated[str, typer.Option(help="The gateway's name at the central server.")],
+    server: Annotated[str, typer.Option("--central", help="The central server's address.")] = "http://127.0.0.1:8090",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the central server's admin token; default admin.token in $EDGEFLOW_STATE."),
+    ] = None,
+    ca: Annotated[Path | None, typer.Option(help="Certificate (PEM) that signed the server's.")] = None,
+) -> None:
+    """Take back the wish for a flow version, as after a push that was refused. What runs on the gateway goes on."""
+    from edgeflow.sync.push import withdraw
+
+    done = asyncio.run(withdraw(server, _admin_token(token_file), gateway, target, ca=ca))
+    print(f"nothing is wished of {gateway} any more for {', '.join(done.instances)} (revision {done.revision})")
+
+
+def _admin_token(file: Path | None) -> str:
+    folder, name = (file.parent, file.name) if file else (state_dir(None), None)
+    return api.token_in(folder, name, given="the token file (--token-file)")
 
 
 commission.add_to(app)  # behind the others in what --help lists

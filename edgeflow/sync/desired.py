@@ -67,7 +67,12 @@ class Wishes:
                     raise
                 log.error("a flow version was refused", instance=wish.instance, reason=str(error))
                 refused[wish.instance] = FlowReport(
-                    instance=wish.instance, flow=wish.flow, state="refused", reason=str(error), wanted=wish.version
+                    instance=wish.instance,
+                    flow=wish.flow,
+                    state="unknown",
+                    wanted=wish.version,
+                    fate="refused",
+                    fate_reason=str(error),
                 )
             else:
                 ready.append(wish)
@@ -93,8 +98,9 @@ class Wishes:
         """The gateway's own report, with what never reached it because its document was refused here."""
         flows = {flow.instance: flow for flow in self._flows}
         for instance, refusal in self._refused.items():
-            running = flows.get(instance)
-            flows[instance] = refusal.model_copy(update={"version": running.version}) if running else refusal
+            known = flows.get(instance)
+            fate = {"wanted": refusal.wanted, "fate": refusal.fate, "fate_reason": refusal.fate_reason}
+            flows[instance] = known.model_copy(update=fate) if known else refusal
         return list(flows.values())
 
     async def _have(self, client: CentralClient, version: str) -> None:

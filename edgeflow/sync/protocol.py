@@ -119,23 +119,28 @@ class Desired(Said):
     flows: list[DesiredFlow] = Field(description="The wishes, one per instance.")
 
 
-FlowState = Literal["active", "pending", "refused", "failed", "stopped"]
+FlowState = Literal["running", "quarantined", "stopped", "unknown"]
+Fate = Literal["", "trial", "accepted", "refused", "rolled_back"]
 
 
 class FlowReport(Said):
-    """How an instance of a flow does.
-
-    `active`: `version` runs. `pending`: `wanted` is on trial. `refused`: `wanted` was not let in and
-    `version` goes on. `failed`: `wanted` was tried and taken back, or the flow is quarantined.
-    `stopped`: nothing runs.
-    """
+    """How an instance of a flow does: the version that is active, the one that is wanted, and the fate of that one."""
 
     instance: str = Field(description="Name of the flow's instance.")
     flow: str = Field("", description="Name of the flow.")
-    version: str = Field("", description="Version that runs; empty where none does.")
-    state: FlowState = Field(description="How it does.")
-    reason: str = Field("", description="Why, in words for a person.")
-    wanted: str = Field("", description="Version the central server wished for; empty where none.")
+    state: FlowState = Field(
+        description="How the active version does. `running`; `quarantined`: stopped after a fault, its outputs are "
+        "safe; `stopped`: none is active; `unknown`: this gateway has no such instance."
+    )
+    reason: str = Field("", description="Why it does not run, in words for a person; empty where it does.")
+    active: str = Field("", description="Version that is active; empty where none is.")
+    wanted: str = Field("", description="Version that was wished for last; empty where none was.")
+    fate: Fate = Field(
+        "",
+        description="What became of the wanted version. `trial`: it is being tried; `accepted`: it is the active one; "
+        "`refused`: it was not let in; `rolled_back`: it was tried and taken back. Empty where none is wanted.",
+    )
+    fate_reason: str = Field("", description="Why it was refused or rolled back, in words for a person.")
 
 
 class Reported(Said):
@@ -180,6 +185,13 @@ class Pushed(Said):
     flow: str = Field(description="Name of the flow.")
     instances: list[str] = Field(description="The instances it is meant for.")
     changed: bool = Field(description="Whether anything differs from the wish before.")
+
+
+class Withdrawn(Said):
+    """Wishes were taken back; what runs on the gateway goes on."""
+
+    revision: int = Field(description="Revision of the wishes without them.")
+    instances: list[str] = Field(description="The instances that nothing is wished for any more.")
 
 
 class FlowProgress(Said):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import TypeAdapter, ValidationError
+
 from edgeflow import document
 from edgeflow.errors import ConfigError, Problem, Rejected
 from edgeflow.sync.client import CentralClient, Refused
-from edgeflow.sync.protocol import FlowProgress, FlowPush, Progress, Pushed
+from edgeflow.sync.protocol import FlowProgress, FlowPush, Progress, Pushed, Withdrawn
 
 _LONGEST_WAIT_S = 25.0
+_PLACES = TypeAdapter(list[Problem])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,21 @@ async def push(
         try:
             pushed = Pushed.model_validate_json(await client.ask("PUT", address, body=body))
         except Refused as refusal:
-            raise _explained(refusal, file) from None
+            raise _explained(refusal) from None
         return Outcome(pushed, await _progress(client, address, until))
+
+
+async def withdraw(url: str, token: str, gateway: str, target: str, *, ca: Path | None = None) -> Withdrawn:
+    """Takes back the wish for an instance, or for all instances of a flow; what runs there goes on.
+
+    Raises Rejected where the server refuses, LinkDown where it cannot be reached.
+    """
+    async with CentralClient(url, token=token, ca=ca, file="--central") as client:
+        address = f"/api/v1/gateways/{quote(gateway, safe='')}/flows/{quote(target, safe='')}"
+        try:
+            return Withdrawn.model_validate_json(await client.ask("DELETE", address))
+        except Refused as refusal:
+            raise _explained(refusal) from None
 
 
 def _read(path: Path) -> tuple[Path, str, str]:
@@ -91,43 +108,37 @@ async def _progress(client: CentralClient, address: str, until: float) -> Progre
             return progress
 
 
-def _explained(refusal: Refused, file: Path) -> ConfigError | Rejected:
-    problems = refusal.body.get("problems")
-    if refusal.status == 422 and isinstance(problems, list) and problems:
-        return ConfigError([_problem(str(text), file) for text in problems])
+def _explained(refusal: Refused) -> ConfigError | Rejected:
+    places = refusal.body.get("places")
+    if refusal.status == 422 and isinstance(places, list) and places:
+        with suppress(ValidationError):
+            return ConfigError(_PLACES.validate_python(places))
     if refusal.status == 401:
         return Rejected("the central server does not take this token; give the file admin.token of its state directory")
     return refusal
 
 
-def _problem(text: str, file: Path) -> Problem:
-    """A problem as the server wrote it, `FILE:LINE:COLUMN PATH: MESSAGE`, taken apart again."""
-    place, _, rest = text.removeprefix(str(file)).partition(" ")
-    numbers = place.strip(":").split(":")
-    if len(numbers) == 2 and all(number.isdigit() for number in numbers):
-        where, colon, message = rest.partition(": ")
-        path = where if colon and " " not in where else ""
-        return Problem(str(file), int(numbers[0]), int(numbers[1]), path, message if path else rest)
-    return Problem(str(file), 0, 0, "", text)
-
-
 def _runs(flow: FlowProgress) -> bool:
     wanted, reported = flow.desired, flow.reported
     return wanted is None or (
-        reported is not None and reported.state == "active" and reported.version == wanted.version
+        reported is not None
+        and (reported.state, reported.fate, reported.active) == ("running", "accepted", wanted.version)
     )
 
 
 def _line(flow: FlowProgress) -> str:
+    """One instance in the words of the protocol: what is active, what is wanted, what became of that."""
     reported = flow.reported
     if reported is None:
         return "the gateway has not reported"
-    running = f"{reported.version[:12]} goes on" if reported.version else "nothing runs"
+    active = f"{reported.active[:12]} goes on" if reported.active else "nothing is active"
+    if reported.state == "quarantined":
+        active = f"{reported.active[:12]} is quarantined: {reported.reason}"
     words = {
-        "active": f"runs {reported.version[:12]}",
-        "pending": f"tries {reported.wanted[:12]}",
-        "refused": f"refused {reported.wanted[:12]}; {running}: {reported.reason}",
-        "failed": f"went back from {reported.wanted[:12]}; {running}: {reported.reason}",
-        "stopped": f"stopped: {reported.reason}",
+        "": active,
+        "trial": f"tries {reported.wanted[:12]}",
+        "accepted": f"runs {reported.active[:12]}" if reported.state == "running" else active,
+        "refused": f"refused {reported.wanted[:12]}; {active}: {reported.fate_reason}",
+        "rolled_back": f"rolled back from {reported.wanted[:12]}; {active}: {reported.fate_reason}",
     }
-    return f"{reported.instance}: {words[reported.state]}"
+    return f"{reported.instance}: {words[reported.fate]}"

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 
+class Place(BaseModel):
+    """One thing wrong in a document: where it is and what to write instead."""
+
+    file: str = Field(description="The file, as whoever sent the document named it.")
+    line: int = Field(description="The line, from 1; 0 where it is not known.")
+    column: int = Field(description="The column, from 1; 0 where it is not known.")
+    path: str = Field(description="The path of keys, dotted.")
+    message: str = Field(description="What is wrong, and what to write instead.")
+
+
 class ProblemDocument(BaseModel):
     """An answer other than success (RFC 9457)."""
 
@@ -22,6 +32,9 @@ class ProblemDocument(BaseModel):
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What happened and what to do next, for a person.")
     problems: list[str] = Field(description="The single problems, where there are several.")
+    places: list[Place] = Field(
+        default_factory=list, description="The same in their parts, where a document is what is wrong."
+    )
 
 
 def document(routes: Sequence[Route[Any, Any]], *, title: str, version: str) -> dict[str, Any]:

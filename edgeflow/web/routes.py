@@ -26,7 +26,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from edgeflow.document import MOST_PROBLEMS, explain
-from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Rejected
+from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Problem, Rejected
 from edgeflow.web import openapi
 from edgeflow.web.guard import Guard
 from edgeflow.web.static import Pages
@@ -46,15 +46,31 @@ class HttpProblem(EdgeFlowError):
     """An answer other than success: sent as problem+json `{title, status, detail, problems}`.
 
     `title` names the kind of problem, `detail` tells a person what happened and what to do next,
-    `problems` lists the single places where there are several.
+    `problems` lists the single ones where there are several, `places` those of a document in their parts.
     """
 
-    def __init__(self, status: int, title: str, detail: str = "", problems: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str = "",
+        problems: Sequence[str] = (),
+        *,
+        places: Sequence[Problem] = (),
+    ) -> None:
         super().__init__(detail or title)
         self.status, self.title, self.detail, self.problems = status, title, detail, tuple(problems)
+        self.places = tuple(places)
 
     def response(self) -> web.Response:
-        body = {"title": self.title, "status": self.status, "detail": self.detail, "problems": self.problems}
+        body: dict[str, Any] = {
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "problems": self.problems,
+        }
+        if self.places:
+            body["places"] = self.places
         return web.Response(status=self.status, body=orjson.dumps(body), content_type="application/problem+json")
 
 
@@ -207,7 +223,8 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return _closing(problem)
     except ConfigError as error:
         problems = [str(problem) for problem in error.problems]
-        return HttpProblem(422, "The document cannot be used", "; ".join(problems), problems).response()
+        detail = "; ".join(problems)
+        return HttpProblem(422, "The document cannot be used", detail, problems, places=error.problems).response()
     except Rejected as error:
         return HttpProblem(409, "Refused", str(error)).response()
     except LinkDown as error:

@@ -73,7 +73,7 @@ async def test_the_status_names_devices_flows_outputs_and_the_queue(agent: Agent
     assert {device.name: device.state for device in status.devices}["filler"] == "bad"
     assert status.outbox.records == 184
     assert status.outputs[1].elements["red"].winner == "andon_filler/lamp"
-    assert status.flows[-1].state == "refused"
+    assert status.flows[-1].state == "stopped"
 
 
 async def test_tags_come_as_columns_of_one_device_or_all(agent: Agent) -> None:

@@ -61,7 +61,7 @@ async def push(gateway: Gateway, content: str, given: Mapping[str, Value] | None
 
 
 def told(report: FlowReport) -> tuple[str, str, str]:
-    return report.state, report.version, report.wanted
+    return report.fate, report.active, report.wanted
 
 
 async def life(site: Folder, *steps: Any) -> list[Any]:
@@ -92,21 +92,21 @@ def pushing(content: str, given: Mapping[str, Value] | None = None) -> Any:
 
 def test_a_version_is_tried_and_kept_with_the_states_of_its_nodes(site: Folder) -> None:
     _, before, report, after = lives((later(1), total, pushing(ONE), total))(site)
-    assert told(report) == ("active", of(ONE), "")
+    assert told(report) == ("accepted", of(ONE), of(ONE))
     assert after >= before > 0
 
 
 def test_a_version_that_cannot_be_read_is_refused_and_the_old_one_goes_on(site: Folder) -> None:
     report, running = lives((pushing(SILLY), runs))(site)
     assert told(report) == ("refused", of(FILE), of(SILLY))
-    assert "unknown kind 'seee'; did you mean 'see'?" in report.reason
+    assert "unknown kind 'seee'; did you mean 'see'?" in report.fate_reason
     assert running == of(FILE)
 
 
 def test_a_version_that_does_not_start_is_taken_back(site: Folder) -> None:
     report, running, pointers = lives((pushing(STILLBORN), runs, lambda g: g.store.pointers()))(site)
-    assert told(report) == ("failed", of(FILE), of(STILLBORN))
-    assert "node 's' failed while starting" in report.reason
+    assert told(report) == ("rolled_back", of(FILE), of(STILLBORN))
+    assert "node 's' failed while starting" in report.fate_reason
     assert (running, pointers["f"].state) == (of(FILE), "active")
 
 
@@ -117,8 +117,8 @@ async def faulty(site: Folder) -> None:
         site.wire.values[1] = 13
         before = total(gateway)
         report = await push(gateway, FORGETS)
-        assert told(report) == ("failed", of(FILE), of(FORGETS))
-        assert "ZeroDivisionError: thirteen" in report.reason
+        assert told(report) == ("rolled_back", of(FILE), of(FORGETS))
+        assert "ZeroDivisionError: thirteen" in report.fate_reason
         assert runs(gateway) == of(FILE)
         assert total(gateway) >= before, "what only the old version has is not forgotten by the trial of the new one"
 
@@ -133,8 +133,8 @@ def test_what_failed_is_shown_and_not_tried_again_after_a_restart(site: Folder) 
         (pushing(FAILS),),
         (lambda g: g.deployments.standing("f"), pushing(FAILS), runs),
     )(site)
-    assert told(first) == told(shown) == told(again) == ("failed", of(FILE), of(FAILS))
-    assert first.reason == shown.reason == again.reason
+    assert told(first) == told(shown) == told(again) == ("rolled_back", of(FILE), of(FAILS))
+    assert first.fate_reason == shown.fate_reason == again.fate_reason
     assert running == of(FILE)
 
 
@@ -144,21 +144,37 @@ def test_what_failed_is_tried_with_other_parameters(site: Folder) -> None:
     failed, good = lives((pushing(FAILS), lambda g: wire.update({1: 1}), later(0.5), pushing(FAILS, {"lease": 9})))(
         site
     )[::3]
-    assert (failed.state, good.state) == ("failed", "active")
+    assert (failed.fate, good.fate) == ("rolled_back", "accepted")
 
 
 def test_a_version_that_was_kept_is_forgotten_as_a_failure(site: Folder) -> None:
     site.wire.values[1] = 13
     reports = lives((pushing(FAILS), pushing(ONE)), (lambda g: g.deployments.standing("f"),))(site)
-    assert told(reports[2]) == ("active", of(ONE), "")
+    assert told(reports[2]) == ("accepted", of(ONE), of(ONE))
 
 
 def test_an_instance_that_this_gateway_does_not_have_is_refused_and_reported(site: Folder) -> None:
     report, reports = lives((lambda g: g.deployments.apply("g", flow(ONE), None), lambda g: g.deployments.reports()))(
         site
     )
-    assert (report.state, report.reason) == ("stopped", "this gateway has no flow instance 'g'")
-    assert [(r.instance, r.state) for r in reports] == [("f", "active"), ("g", "stopped")]
+    assert (report.fate, report.fate_reason) == ("refused", "this gateway has no flow instance 'g'")
+    assert [(r.instance, r.state) for r in reports] == [("f", "running"), ("g", "unknown")]
+
+
+def test_what_was_refused_is_forgotten_with_the_wish_and_is_no_lasting_alarm(site: Folder) -> None:
+    found = lives(
+        (
+            lambda g: g.deployments.apply("g", flow(ONE), None),
+            pushing(STILLBORN),
+            lambda g: list(g.view.unready()),
+            lambda g: g.deployments.withdraw(set()),
+            lambda g: g.deployments.reports(),
+        ),
+        (lambda g: g.deployments.reports(),),
+    )(site)
+    assert not [problem for problem in found[2] if "flow" in problem]
+    for reports in (found[4], found[5]):
+        assert [(r.instance, r.state, r.fate) for r in reports] == [("f", "running", "accepted")]
 
 
 def test_the_same_version_again_changes_nothing(site: Folder) -> None:
@@ -166,7 +182,7 @@ def test_the_same_version_again_changes_nothing(site: Folder) -> None:
         return gateway.engine.flows["f"]
 
     _, before, report, after = lives((pushing(ONE), started, pushing(ONE), started))(site)
-    assert told(report) == ("active", of(ONE), "")
+    assert told(report) == ("accepted", of(ONE), of(ONE))
     assert before is after
 
 
@@ -176,7 +192,7 @@ def test_the_same_version_with_other_parameters_is_swapped_in(site: Folder) -> N
 
     assert lives((lease, pushing(ONE), lease, pushing(ONE, {"lease": 9}), lease), (lease,))(site)[::2] == [7, 7, 9]
     wrong = lives((pushing(ONE, {"lease": "x"}),))(site)[0]
-    assert (wrong.state, "is not a number" in wrong.reason) == ("refused", True)
+    assert (wrong.fate, "is not a number" in wrong.fate_reason) == ("refused", True)
 
 
 def test_without_parameters_of_its_own_a_pushed_version_follows_the_configuration(site: Folder) -> None:
@@ -211,14 +227,16 @@ async def killed_in_trial(site: Folder, times: int) -> list[tuple[str, tuple[str
 
 def test_a_kill_in_the_trial_is_given_one_more_try(site: Folder) -> None:
     trial, kept, again = killed_in_trial(site, 0)
-    assert trial == (of(ONE), ("pending", of(ONE), of(ONE)))
-    assert kept == again == (of(ONE), ("active", of(ONE), ""))
+    assert trial == (of(ONE), ("trial", of(ONE), of(ONE)))
+    assert kept == again == (of(ONE), ("accepted", of(ONE), of(ONE)))
 
 
 def test_a_version_in_whose_trial_the_process_dies_twice_is_never_tried_again(site: Folder) -> None:
     _, second, back, again = killed_in_trial(site, 1)
-    assert second[1][0] == "pending"
-    assert back == again == (of(FILE), ("failed", of(FILE), of(ONE))), "nor when the central server asks for it again"
+    assert second[1][0] == "trial"
+    assert back == again == (of(FILE), ("rolled_back", of(FILE), of(ONE))), (
+        "nor when the central server asks for it again"
+    )
 
 
 def test_a_trial_after_a_restart_that_fails_goes_back(site: Folder) -> None:
@@ -231,9 +249,9 @@ def test_a_trial_after_a_restart_that_fails_goes_back(site: Folder) -> None:
         site.wire.values[1] = 13
         async with site.open() as gateway, gateway.run(clean=False):
             await asyncio.sleep(3)
-            return gateway.deployments.standing("f").state, runs(gateway)
+            return gateway.deployments.standing("f").fate, runs(gateway)
 
-    assert run() == ("failed", of(FILE))
+    assert run() == ("rolled_back", of(FILE))
 
 
 def test_a_push_waits_for_the_trial_of_another(site: Folder) -> None:
@@ -244,7 +262,7 @@ def test_a_push_waits_for_the_trial_of_another(site: Folder) -> None:
                 both = [group.create_task(push(gateway, content)) for content in (ONE, TWO)]
             return [told(task.result()) for task in both]
 
-    assert run() == [("active", of(ONE), ""), ("active", of(TWO), "")]
+    assert run() == [("accepted", of(ONE), of(ONE)), ("accepted", of(TWO), of(TWO))]
 
 
 def test_a_kept_version_that_no_longer_fits_gives_way_to_the_file(site: Folder) -> None:
@@ -252,8 +270,8 @@ def test_a_kept_version_that_no_longer_fits_gives_way_to_the_file(site: Folder) 
     lives((pushing(other),))(site)
     site.write((SITE + "flows: {f: {flow: t/f}}").replace("      y:", "      z:"), {"t/f": FILE})
     running, report = lives((runs, lambda g: g.deployments.standing("f")))(site)
-    assert (running, report.state) == (of(FILE), "refused")
-    assert "no longer fits the configuration" in report.reason
+    assert (running, report.fate) == (of(FILE), "refused")
+    assert "no longer fits the configuration" in report.fate_reason
     site.write((SITE + "flows: {f: {flow: t/f}}"), {"t/f": FILE})
     assert lives((runs,))(site) == [of(other)], "and is back when it fits again"
 
@@ -263,8 +281,8 @@ def test_documents_that_cannot_be_read_do_not_keep_the_gateway_from_its_work(sit
     for path in site.path.glob("documents.json*"):
         path.write_text("{")
     running, report = lives((runs, lambda g: g.deployments.standing("f")))(site)
-    assert (running, report.state) == (of(FILE), "refused")
-    assert "cannot be read" in report.reason
+    assert (running, report.fate) == (of(FILE), "refused")
+    assert "cannot be read" in report.fate_reason
 
 
 def test_a_document_that_a_node_cannot_bear_is_refused_in_words(site: Folder) -> None:
@@ -277,7 +295,7 @@ def test_a_document_that_a_node_cannot_bear_is_refused_in_words(site: Folder) ->
         version(document)
     document["nodes"]["x"]["tag"] = {"a": ["b"]}
     (report,) = lives((lambda g: g.deployments.apply("f", document, None),))(site)
-    assert report.state == "refused"
+    assert report.fate == "refused"
 
 
 def test_a_flow_that_was_quarantined_may_be_pushed_again_to_begin_anew(site: Folder) -> None:
@@ -291,10 +309,10 @@ def test_a_flow_that_was_quarantined_may_be_pushed_again_to_begin_anew(site: Fol
             problems = " ".join(gateway.view.unready())
             site.wire.values[1] = 1
             await asyncio.sleep(0.5)
-            return stopped, problems, (await push(gateway, FAILS)).state
+            return stopped, problems, (await push(gateway, FAILS)).fate
 
     stopped, problems, after = run()
-    assert (stopped, after) == ("failed", "active")
+    assert (stopped, after) == ("quarantined", "accepted")
     assert "the flow f does not run: node 'fail' (fail) failed" in problems
 
 

@@ -100,10 +100,11 @@ class Edge:
             FlowReport(
                 instance=flow.instance,
                 flow=flow.flow,
-                version="" if self.refuse else flow.version,
-                state="refused" if self.refuse else "active",
-                reason=self.refuse,
+                state="stopped" if self.refuse else "running",
+                active="" if self.refuse else flow.version,
                 wanted=flow.version,
+                fate="refused" if self.refuse else "accepted",
+                fate_reason=self.refuse,
             )
             for flow in flows
         ]

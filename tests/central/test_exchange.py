@@ -200,9 +200,9 @@ async def test_the_gateways_refusal_comes_back_with_its_reason(hall: Any, centra
         assert not outcome.ok
         assert outcome.progress.settled
         version = outcome.pushed.version[:12]
-        assert outcome.lines() == [f"press1-oee: refused {version}; nothing runs: there is no device 'press9'"]
+        assert outcome.lines() == [f"press1-oee: refused {version}; nothing is active: there is no device 'press9'"]
         [flow] = (await central.get("/api/v1/gateways/line1"))["flows"]
-        assert (flow["state"], flow["reason"]) == ("refused", "there is no device 'press9'")
+        assert (flow["fate"], flow["fate_reason"]) == ("refused", "there is no device 'press9'")
 
 
 async def test_a_push_to_a_gateway_that_is_away_waits_for_it(hall: Any, central: Any, tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ async def test_a_document_that_is_not_what_its_hash_says_is_refused(hall: Any, c
     async with hall.gateway(central) as edge:
         progress = await central.until(f"{VIEW}/flows/press1-oee", lambda answer: answer["settled"], wait="5")
         [flow] = progress["flows"]
-        assert flow["reported"]["state"] == "refused"
-        assert "not the one of that hash" in flow["reported"]["reason"]
+        assert flow["reported"]["fate"] == "refused"
+        assert "not the one of that hash" in flow["reported"]["fate_reason"]
         assert edge.applied == [[]]
 
 
@@ -244,8 +244,8 @@ async def test_a_flow_that_fails_later_is_reported_by_itself(hall: Any, central:
     async with hall.gateway(central) as edge:
         await until(lambda: edge.applied, "it has taken over the wishes, of which there are none")
         edge.uplink.report(
-            [FlowReport(instance="andon", flow="andon/line", version="a" * 64, state="failed", reason="boom")]
+            [FlowReport(instance="andon", flow="andon/line", active="a" * 64, state="quarantined", reason="boom")]
         )
         view = await central.until(VIEW, lambda view: view["flows"])
         [flow] = view["flows"]
-        assert (flow["instance"], flow["state"], flow["reason"]) == ("andon", "failed", "boom")
+        assert (flow["instance"], flow["state"], flow["reason"]) == ("andon", "quarantined", "boom")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from openapi_spec_validator import validate
 
 from edgeflow.errors import ConfigError, LinkDown, Rejected
 from edgeflow.sync.client import CentralClient, Refused
-from edgeflow.sync.push import push
+from edgeflow.sync.push import push, withdraw
 
 KEY = "k" * 43
 
@@ -120,3 +121,42 @@ async def test_parameters_that_would_not_come_back_as_they_were_given_are_refuse
     with pytest.raises(Refused, match="cannot be kept") as refusal:
         await enrolled.client.ask("PUT", "/api/v1/gateways/line1/flows/press1-oee", body=body)
     assert refusal.value.status == 422
+
+
+async def test_a_wish_is_taken_back_and_the_gateway_is_told(hall: Any, enrolled: Any, tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(hall.flow())
+    for instance in ("press1-oee", "pres1-oee"):
+        await push(enrolled.url, admin(enrolled), "line1", tmp_path, instance=instance, wait_s=0)
+    done = await withdraw(enrolled.url, admin(enrolled), "line1", "pres1-oee")
+    assert (done.instances, done.revision) == (["pres1-oee"], 3)
+    async with CentralClient(enrolled.url, token=KEY) as device:
+        desired = orjson.loads(await device.ask("GET", "/api/v1/gateways/line1/desired"))
+    assert [flow["instance"] for flow in desired["flows"]] == ["press1-oee"]
+    with pytest.raises(Rejected, match="there are wishes for: press1-oee"):
+        await withdraw(enrolled.url, admin(enrolled), "line1", "pres1-oee")
+    done = await withdraw(enrolled.url, admin(enrolled), "line1", "oee/press")
+    assert done.instances == ["press1-oee"]
+
+
+async def test_what_is_wrong_in_a_document_comes_in_its_parts(hall: Any, enrolled: Any) -> None:
+    text = hall.flow().replace("good -> report", "a:b c -> report: x")
+    body = orjson.dumps({"document": text, "file": "my flows/press: two/flow.yaml"})
+    with pytest.raises(Refused) as refusal:
+        await enrolled.client.ask("PUT", "/api/v1/gateways/line1/flows/press1-oee", body=body)
+    [place] = refusal.value.body["places"]
+    assert (place["file"], place["line"], place["column"]) == ("my flows/press: two/flow.yaml", 10, 5)
+    assert place["message"]
+
+
+async def test_a_report_of_another_version_does_not_keep_central_from_starting(hall: Any) -> None:
+    async with hall.central() as central:
+        token = await hall.token(central)
+        await central.client.ask(
+            "POST", "/api/v1/enrol", body=orjson.dumps({"protocol": 1, "token": token, "key": KEY})
+        )
+    with sqlite3.connect(central.settings.database) as connection:
+        old = '{"revision": 1, "flows": [{"instance": "a", "state": "active"}]}'
+        connection.execute("UPDATE gateway SET reported = ?", (old,))
+    connection.close()
+    async with hall.central() as central:
+        assert (await central.get("/api/v1/gateways/line1"))["flows"] == []

@@ -323,7 +323,7 @@ class Plant:
                 name=name,
                 flow=flow,
                 title=title,
-                version=version,
+                active=version,
                 state="running",
                 ticks=1_843_220,
                 last_tick=utc_text(now),
@@ -333,7 +333,18 @@ class Plant:
         ]
         if not self.healthy:
             reason = "The tag oven/door does not exist on this gateway; declare it or change the parameter `door`."
-            flows.append(Flow(name="oven_door", flow="oven/door", version=version, state="refused", reason=reason))
+            flows.append(
+                Flow(
+                    name="oven_door",
+                    flow="oven/door",
+                    active="",
+                    state="stopped",
+                    reason=reason,
+                    wanted=version,
+                    fate="refused",
+                    fate_reason=reason,
+                )
+            )
         return flows
 
     def _outputs(self) -> list[Output]:

@@ -23,7 +23,7 @@ TEXTS = {
         "5 things need attention",
         "filler gives no data",
         "The server at 127.0.0.1:4840 does not answer. Check its power and the network cable.",
-        "Flow oven_door cannot run",
+        "Flow oven_door does not run",
         "The central server is out of reach",
         "another 40 d",
         "No data",
@@ -69,7 +69,14 @@ TEXTS = {
         "118,23",
         "16 tags",
     ],
-    "/flows": ["oee_press1", "OEE of a machine with a state and counters", "38 µs", "9c1f5a7d31e0", "Refused"],
+    "/flows": [
+        "oee_press1",
+        "OEE of a machine with a state and counters",
+        "38 µs",
+        "9c1f5a7d31e0",
+        "Not running",
+        "version 9c1f5a7d was refused",
+    ],
 }
 
 

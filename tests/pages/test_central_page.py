@@ -91,11 +91,12 @@ async def test_gateways_flows_and_results_are_seen_as_they_come(
         await page.sees("Not connected")
         async with gateway.connected() as socket:
             await page.sees("1 of 1 gateway connected")
-            running = {"instance": "oee_press1", "flow": "oee/machine", "version": VERSION, "state": "active"}
+            running = {"instance": "oee_press1", "flow": "oee/machine", "active": VERSION, "state": "running"}
             reason = "The tag oven/door does not exist on this gateway."
-            refused = {"instance": "oven", "flow": "oven/door", "version": VERSION, "state": "refused", "wanted": OTHER}
-            await gateway.report(running, refused | {"reason": reason})
-            for text in ("oee_press1", "Running", "Refused", reason, OTHER[:8]):
+            refused = {"instance": "oven", "flow": "oven/door", "active": VERSION, "state": "running", "wanted": OTHER}
+            refused |= {"fate": "refused", "fate_reason": reason}
+            await gateway.report(running, refused)
+            for text in ("oee_press1", "Running", "was refused", f"{VERSION[:8]} goes on", reason, OTHER[:8]):
                 await page.sees(text)
             await gateway.send(record("oee", "press1/early", OEE, coverage=0.998))
             await page.sees("press1: OEE 75.3 % (A 81 %, P 94 %, Q 98 %), 3,481 good")

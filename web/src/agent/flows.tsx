@@ -3,7 +3,7 @@
 import { ago, number, plural } from "../shared/format";
 import type { Live } from "../shared/live";
 import { Card, Empty, Facts, Mark, Section } from "../shared/ui";
-import { FLOW } from "./overview";
+import { FLOW_STATE, fateWords } from "../shared/words";
 import type { Flow, Gateway } from "./types";
 
 export function Flows({ live }: { live: Live; gateway: Gateway }) {
@@ -22,7 +22,8 @@ export function Flows({ live }: { live: Live; gateway: Gateway }) {
 }
 
 function FlowCard({ flow, now }: { flow: Flow; now: number }) {
-  const [tone, word] = FLOW[flow.state];
+  const [tone, word] = FLOW_STATE[flow.state];
+  const fate = fateWords(flow);
   return (
     <Card tone={tone} label={`Flow ${flow.name}`}>
       <div class="head">
@@ -31,6 +32,7 @@ function FlowCard({ flow, now }: { flow: Flow; now: number }) {
       </div>
       {flow.title && <p class="about">{flow.title}</p>}
       {flow.reason && <p class="reason">{flow.reason}</p>}
+      {fate && <p class="reason"><Mark tone={flow.fate === "trial" ? "wait" : "warn"}>{fate}</Mark></p>}
       <Facts
         rows={[
           ["Last tick", flow.last_tick ? ago((now - Date.parse(flow.last_tick)) / 1000) : "none yet"],
@@ -38,7 +40,7 @@ function FlowCard({ flow, now }: { flow: Flow; now: number }) {
           ["Time per tick", flow.us_per_tick === null ? "–" : `${number(flow.us_per_tick)} µs`],
         ]}
       />
-      <p class="foot soft">{flow.flow} · version <code>{flow.version.slice(0, 12)}</code></p>
+      <p class="foot soft">{flow.flow} · version <code>{flow.active.slice(0, 12) || "none"}</code></p>
     </Card>
   );
 }

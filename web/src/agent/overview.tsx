@@ -5,7 +5,7 @@ import type { Live } from "../shared/live";
 import { Card, Facts, Mark, Section, Shape } from "../shared/ui";
 import type { Tone } from "../shared/ui";
 import { Lamp, isLamp, words } from "./lamp";
-import { stateWord } from "../shared/words";
+import { fateWords, stateWord } from "../shared/words";
 import { machines } from "./oee";
 import { meters } from "./energy";
 import { openCalls } from "./andon";
@@ -16,13 +16,6 @@ const DEVICE: Record<Device["state"], readonly [Tone, string]> = {
   degraded: ["warn", "Partly"],
   bad: ["bad", "No data"],
   connecting: ["wait", "Connecting"],
-};
-
-export const FLOW: Record<Flow["state"], readonly [Tone, string]> = {
-  running: ["good", "Running"],
-  pending: ["wait", "Being tried"],
-  quarantined: ["bad", "Stopped after a fault"],
-  refused: ["bad", "Refused"],
 };
 
 interface Trouble {
@@ -125,7 +118,10 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
   }
   for (const flow of live.all<Flow>("flow/")) {
     if (flow.state === "quarantined") found.push({ tone: "bad", what: `Flow ${flow.name} was stopped`, why: flow.reason, href: "/flows" });
-    if (flow.state === "refused") found.push({ tone: "bad", what: `Flow ${flow.name} cannot run`, why: flow.reason });
+    if (flow.state === "stopped") found.push({ tone: "bad", what: `Flow ${flow.name} does not run`, why: sentence(flow.reason), href: "/flows" });
+    if (flow.state === "running" && (flow.fate === "refused" || flow.fate === "rolled_back")) {
+      found.push({ tone: "warn", what: `A pushed version of ${flow.name} does not run`, why: sentence(fateWords(flow)), href: "/flows" });
+    }
   }
   for (const output of live.all<Output>("output/")) {
     if (output.shown === "failed") found.push({ tone: "bad", what: `Output ${output.name} does not follow`, why: output.reason });

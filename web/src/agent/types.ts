@@ -1,5 +1,7 @@
 /** The models of the agent's API, as edgeflow/agent/views.py defines them. */
 
+import type { Fate, FlowState } from "../shared/words";
+
 export interface Gateway {
   name: string;
   place: string;
@@ -33,9 +35,12 @@ export interface Flow {
   name: string;
   flow: string;
   title: string;
-  version: string;
-  state: "running" | "pending" | "quarantined" | "refused";
+  state: FlowState;
   reason: string;
+  active: string;
+  wanted: string;
+  fate: Fate;
+  fate_reason: string;
   ticks: number;
   last_tick: string | null;
   us_per_tick: number | null;

@@ -6,20 +6,12 @@ import { ago, capital, clock, duration, number, percent, plural } from "../share
 import { Live, byName } from "../shared/live";
 import { Card, Empty, Facts, Mark, Section, useLive } from "../shared/ui";
 import type { Tone } from "../shared/ui";
-import { streamWord } from "../shared/words";
+import { FLOW_STATE, fateWords, streamWord } from "../shared/words";
 import { inWords } from "./results";
 import type { FlowReport, GatewaySummary, WireRecord } from "./types";
 
 const live = new Live("/api/v1/live");
 const MOST_RESULTS = 40;
-
-const FLOW: Record<FlowReport["state"], readonly [Tone, string]> = {
-  active: ["good", "Running"],
-  pending: ["wait", "Being tried"],
-  refused: ["bad", "Refused"],
-  failed: ["bad", "Failed"],
-  stopped: ["warn", "Stopped"],
-};
 
 interface Came {
   key: string;
@@ -113,15 +105,16 @@ function GatewayCard({ gateway }: { gateway: GatewaySummary }) {
 }
 
 function FlowLine({ flow }: { flow: FlowReport }) {
-  const [tone, word] = FLOW[flow.state];
+  const [tone, word] = FLOW_STATE[flow.state];
+  const fate = fateWords(flow);
   return (
     <li>
       <div class="head">
-        <span><strong>{flow.instance}</strong> <span class="soft">{flow.flow} <code>{flow.version.slice(0, 8)}</code></span></span>
+        <span><strong>{flow.instance}</strong> <span class="soft">{flow.flow} <code>{flow.active.slice(0, 8)}</code></span></span>
         <Mark tone={tone}>{word}</Mark>
       </div>
-      {flow.wanted && flow.wanted !== flow.version && <p class="soft">Wished for: <code>{flow.wanted.slice(0, 8)}</code></p>}
       {flow.reason && <p class="reason">{flow.reason}</p>}
+      {fate && <p class="reason"><Mark tone={flow.fate === "trial" ? "wait" : "warn"}>{fate}</Mark></p>}
     </li>
   );
 }

@@ -1,12 +1,16 @@
 /** The models of the central server's API, as edgeflow/central/views.py and edgeflow/sync/protocol.py define them. */
 
+import type { Fate, FlowState } from "../shared/words";
+
 export interface FlowReport {
   instance: string;
   flow: string;
-  version: string;
-  state: "active" | "pending" | "refused" | "failed" | "stopped";
+  state: FlowState;
   reason: string;
+  active: string;
   wanted: string;
+  fate: Fate;
+  fate_reason: string;
 }
 
 export interface GatewaySummary {
