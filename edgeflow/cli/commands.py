@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -13,8 +14,10 @@ from urllib.parse import quote
 import structlog
 import typer
 from pydantic import ValidationError
+from typer.core import TyperGroup
 
 from edgeflow import __version__
+from edgeflow import driver as drivers
 from edgeflow.cli import api, commission
 from edgeflow.cli.process import Loop, beating, serve, set_up_logs, state_dir
 from edgeflow.document import scalar
@@ -26,8 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 sim = typer.Typer(help="Simulated machines to try things with.", no_args_is_help=True)
 flow = typer.Typer(help="Flows on the gateways of a central server.", no_args_is_help=True)
@@ -36,6 +38,7 @@ app.add_typer(sim, name="sim")
 app.add_typer(flow, name="flow")
 app.add_typer(central, name="central")
 
+DEFAULT_CONFIG = Path("/etc/edgeflow/gateway.yaml")
 ConfigPath = Annotated[Path, typer.Argument(help="The gateway's configuration file.")]
 StateOption = Annotated[
     str | None, typer.Option("--state", help="Folder for state; default $EDGEFLOW_STATE or /var/lib/edgeflow.")
@@ -44,7 +47,6 @@ Url = Annotated[
     str | None, typer.Option("--agent", help="The agent's address; default as in /etc/edgeflow/gateway.yaml.")
 ]
 LoopOption = Annotated[Loop, typer.Option(help="Event loop.")]
-DEFAULT_CONFIG = Path("/etc/edgeflow/gateway.yaml")
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,9 +64,17 @@ def options(
     """Nothing but the options that go before a verb."""
 
 
-@app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def run_command() -> None:
-    """Run the gateway agent (`edgeflow run --help` says more)."""
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(help="The gateway's configuration file.")] = DEFAULT_CONFIG,
+    state: StateOption = None,
+    loop: LoopOption = "uvloop",
+    debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
+) -> None:
+    """Run the gateway agent until SIGTERM or Ctrl-C."""
+    from edgeflow.cli.run import run
+
+    run(config, state, loop, debug=debug)
 
 
 @app.command()
@@ -328,3 +338,19 @@ def _admin_token(file: Path | None) -> str:
 
 
 commission.add_to(app)  # behind the others in what --help lists
+
+
+def program(loaded: Collection[str] = ()) -> TyperGroup:
+    """The whole command line; the drivers that are `loaded` with their tools, of the others only the name."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    for name in drivers.names():
+        if name in loaded:
+            from edgeflow.cli.tool import commands_of
+
+            tools = commands_of(name)
+        else:
+            tools = typer.Typer()
+            tools.command(help=f"Tools of the driver {name} (`edgeflow {name} --help` says more).")(lambda: None)
+        group.add_command(typer.main.get_command(tools), name)
+    return group

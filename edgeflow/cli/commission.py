@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from edgeflow import driver as drivers
-
 device = typer.Typer(help="Devices: does the template fit the machine?", no_args_is_help=True)
 template = typer.Typer(help="Templates: kinds of devices as data.", no_args_is_help=True)
 driver = typer.Typer(help="Drivers: the protocols, and what can be written for each.", no_args_is_help=True)
@@ -24,24 +22,14 @@ DeviceKeys = Annotated[
     list[str] | None,
     typer.Option("--device", metavar="KEY=VALUE", help="A key of the device, for example unit=7; may be repeated."),
 ]
-LINK_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the verbs, and one for every driver that is installed, without loading any of them."""
+    """Adds the verbs."""
     for name, group in (("device", device), ("template", template), ("driver", driver), ("tags", tags)):
         app.add_typer(group, name=name)
     app.command(context_settings={"ignore_unknown_options": True})(browse)
     app.command()(watch)
-    for name in drivers.names():
-        about = f"Tools of the driver {name} (`edgeflow {name} --help` says more)."
-        app.command(name, help=about, context_settings=LINK_OPTIONS | {"help_option_names": []})(_tool)
-
-
-def _tool(context: typer.Context) -> None:
-    from edgeflow.cli.tool import main
-
-    main(str(context.info_name), context.args)
 
 
 def browse(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import Parameter
 from typing import Any, NoReturn
 
+import typer
 from pydantic import BaseModel
 
 from edgeflow import driver as drivers
-from edgeflow.cli.options import add_options, as_options, settings, words
+from edgeflow.cli.options import as_options, option, options_of, settings, signed, words
 from edgeflow.devices.config import LinkOptions
 from edgeflow.devices.part import GIVEN, given, given_link
 from edgeflow.devices.plan import LinkPlan, Plant
@@ -37,15 +38,6 @@ def driver_of(name: str) -> Driver[Any, Any, Any]:
         raise EdgeFlowError(f"the driver {name} cannot be loaded: {error}; install what it needs") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, verb: str) -> None:
-        super().__init__(prog=f"edgeflow {verb}", add_help=False, allow_abbrev=False)
-        self.verb = verb
-
-    def error(self, message: str) -> NoReturn:
-        wrong(self.verb, message)
-
-
 def extra_settings(verb: str, driver: str, extra: Sequence[str]) -> dict[str, Any]:
     """The settings of a link from options; a usage error where one is unknown."""
     link, _, _ = _parsed(verb, driver_of(driver), extra, device=False)
@@ -62,24 +54,31 @@ def device_settings(
 def _parsed(
     verb: str, driver: Driver[Any, Any, Any], extra: Sequence[str], *, device: bool
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    parser = _Parser(verb)
     link_keys = {field.alias or name for name, field in driver.link.model_fields.items()}
-    add_options(parser, driver.link)
-    add_options(parser, LinkOptions, without=("driver",))
+    parameters = options_of(driver.link, "the link") + options_of(LinkOptions, "the link", without=("driver",))
     if device:
-        add_options(parser, driver.device, without=link_keys)
-        parser.add_argument("--with", dest="given", action="append", default=[])
-    found, rest = parser.parse_known_args(list(extra))
-    if rest:
-        options = [name for action in parser._actions for name in action.option_strings]
-        parser.error(f"unknown option {rest[0]}{suggestion(rest[0], options)}")
-    given = vars(found)
+        parameters += options_of(driver.device, "the device", without=link_keys)
+        parameters.append(option("with", list[str] | None, None, "A parameter of the template.", "the device"))
+    given = _read(verb, parameters, extra)
     models: tuple[type[BaseModel], ...] = (driver.link, LinkOptions)
     link = {key: value for model in models for key, value in settings(model, given).items() if key != "driver"}
     own = (
         {key: value for key, value in settings(driver.device, given).items() if key not in link_keys} if device else {}
     )
-    return link, own, pairs(verb, "--with", given.get("given", []))
+    return link, own, pairs(verb, "--with", given.get("with_") or [])
+
+
+def _read(verb: str, parameters: Sequence[Parameter], extra: Sequence[str]) -> dict[str, Any]:
+    """What the options say; ends with a usage error where one is unknown."""
+    found: dict[str, Any] = {}
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(add_help_option=False)(signed(found.update, parameters))
+    try:
+        app(list(extra), prog_name=f"edgeflow {verb}")
+    except SystemExit as end:
+        if end.code:
+            raise
+    return found
 
 
 @contextmanager

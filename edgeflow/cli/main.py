@@ -1,27 +1,28 @@
-"""The command `edgeflow`: finds the verb; `run` and the tools of drivers start without the libraries of the others."""
+"""The command `edgeflow`: finds the verb; a plain `run` starts without the libraries of the others."""
 
 from __future__ import annotations
 
+import getopt
+import os
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 from edgeflow.errors import EXIT_CONFIG, EXIT_FAILURE, ConfigError, EdgeFlowError
+
+_LOOPS: dict[str | None, Literal["uvloop", "asyncio"]] = {None: "uvloop", "uvloop": "uvloop", "asyncio": "asyncio"}
+COMPLETE = "_EDGEFLOW_COMPLETE"
+"""Set by a shell that asks what can be typed."""
 
 
 def main() -> None:
     """Runs the command line and exits: 0, 1 failure, 2 usage, 78 bad configuration."""
     try:
-        if sys.argv[1:2] == ["run"]:
-            from edgeflow.cli.run import run  # noqa: PLC0415 - starts in half the time without the others
+        if sys.argv[1:2] != ["run"] or not _run(sys.argv[2:]):
+            from edgeflow.cli.commands import program  # noqa: PLC0415 - takes longer than `run` may
 
-            run(sys.argv[2:])
-        elif _is_driver(*sys.argv[1:2]):
-            from edgeflow.cli.tool import main as tool  # noqa: PLC0415 - as above
-
-            tool(sys.argv[1], sys.argv[2:])
-        else:
-            from edgeflow.cli.commands import app  # noqa: PLC0415 - as above
-
-            app(prog_name="edgeflow")
+            program(_named())(sys.argv[1:], prog_name="edgeflow")
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -33,10 +34,30 @@ def main() -> None:
         sys.exit(130)
 
 
-def _is_driver(word: str = "") -> bool:
+def _run(arguments: Sequence[str]) -> bool:
+    """Runs the agent where the options are as units write them; False leaves help and mistakes to the command line."""
+    try:
+        options, rest = getopt.gnu_getopt(list(arguments), "", ["state=", "loop="])
+    except getopt.GetoptError:
+        return False
+    given = dict(options)
+    if len(rest) > 1 or given.get("--loop") not in _LOOPS:
+        return False
+    from edgeflow.cli.run import run  # noqa: PLC0415 - it loads in an order of its own
+
+    run(
+        Path(rest[0]) if rest else Path("/etc/edgeflow/gateway.yaml"), given.get("--state"), _LOOPS[given.get("--loop")]
+    )
+    return True
+
+
+def _named() -> list[str]:
+    """The driver whose tools are meant, where the verb is one."""
     from edgeflow.driver import names  # noqa: PLC0415 - `run` loads it after what must come before
 
-    return word in names()
+    # A shell that asks what can be typed says elsewhere what has been.
+    words = os.environ.get("COMP_WORDS", "").split() if COMPLETE in os.environ else sys.argv
+    return [name for name in names() if name in words[1:2]]
 
 
 if __name__ == "__main__":

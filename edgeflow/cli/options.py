@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
+import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from inspect import Parameter, Signature
+from typing import Annotated, Any, TypeVar
 
+import typer
 from pydantic import BaseModel, ValidationError
+from typer.core import TyperCommand
 
 from edgeflow.document import explain, parse, scalar
 from edgeflow.errors import ConfigError, Problem
@@ -104,32 +107,70 @@ def _default(default: Any, schema: Mapping[str, Any]) -> str:
 # --- options ------------------------------------------------------------------------------------------
 
 
-def add_options(
-    parser: argparse._ArgumentGroup | argparse.ArgumentParser,
-    model: type[BaseModel],
-    *,
-    positional: bool = False,
-    without: Iterable[str] = (),
-) -> None:
-    """An option for each field; with `positional` those that are required are named by their place.
+class Grouped(TyperCommand):
+    """A command whose help has the options under the headings that they were given."""
 
-    Raises ValueError where two models have the same option.
-    """
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Writes arguments and options, one section for each heading, in the order in which they came."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                heading = getattr(parameter, "rich_help_panel", None) or "Options"
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def options_of(
+    model: type[BaseModel], heading: str, *, positional: bool = False, without: Iterable[str] = ()
+) -> list[Parameter]:
+    """An option for each field; with `positional` those that are required are named by their place."""
+    found = []
     for each in fields_of(model):
         if each.key in without:
             continue
         default = f" Default: {each.default}." if each.default and "Default:" not in each.about else ""
         about = each.about + default
-        about = about.replace("%", "%%")
+        annotation: Any
         if positional and each.required:
-            parser.add_argument(each.key, metavar=each.key.upper(), help=about)
-        elif _is_flag(each):
-            parser.add_argument(
-                each.option, dest=each.key, action=argparse.BooleanOptionalAction, default=None, help=about
-            )
+            place = typer.Argument(metavar=each.key.upper(), help=about, rich_help_panel=heading)
+            found.append(_parameter(each.key, Annotated[str, place], Parameter.empty))
+            continue
+        if _is_flag(each):
+            switch = f"{each.option}/--no-{each.option[2:]}"
+            annotation = Annotated[bool | None, typer.Option(switch, help=about, rich_help_panel=heading)]
         else:
-            metavar = each.kind if len(each.kind) < 40 else "VALUE"
-            parser.add_argument(each.option, dest=each.key, metavar=metavar.upper().replace(" ", ""), help=about)
+            metavar = (each.kind if len(each.kind) < 40 else "VALUE").upper().replace(" ", "")
+            option = typer.Option(each.option, metavar=metavar, help=about, rich_help_panel=heading)
+            annotation = Annotated[str | None, option]
+        found.append(_parameter(each.key, annotation, None))
+    return found
+
+
+def option(key: str, kind: Any, default: Any, about: str, heading: str, metavar: str | None = None) -> Parameter:
+    """One option that belongs to no model."""
+    told = typer.Option(f"--{key}", help=about, metavar=metavar, rich_help_panel=heading)
+    return _parameter(key, Annotated[kind, told], default)
+
+
+def _parameter(key: str, annotation: Any, default: Any) -> Parameter:
+    name = f"{key}_" if keyword.iskeyword(key) else key
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def signed(take: Callable[[dict[str, Any]], None], parameters: Iterable[Parameter]) -> Callable[..., None]:
+    """A function with just these parameters, which hands on what it was given.
+
+    Raises ValueError where two have the same name.
+    """
+
+    def command(**given: Any) -> None:
+        take(given)
+
+    command.__signature__ = Signature(list(parameters))  # type: ignore[attr-defined] # read by inspect.signature
+    return command
 
 
 def _is_flag(each: Field) -> bool:
@@ -142,7 +183,7 @@ def settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]
     return {
         each.key: value if isinstance(value, bool) else value_of(value, each.schema)
         for each in fields_of(model)
-        if (value := given.get(each.key)) is not None
+        if (value := given.get(f"{each.key}_" if keyword.iskeyword(each.key) else each.key)) is not None
     }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import sys
 from pathlib import Path
+from typing import Literal
 
 
-def run(arguments: list[str]) -> None:
+def run(path: Path, state: str | None, loop: Literal["uvloop", "asyncio"], *, debug: bool = False) -> None:
     """Reads the configuration and runs the agent until SIGTERM or SIGINT."""
     gc.disable()  # nothing that is loaded at the start becomes garbage
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # structlog would load it for colours
@@ -17,20 +17,14 @@ def run(arguments: list[str]) -> None:
     from edgeflow.cli.process import serve, set_up_logs, state_dir  # noqa: PLC0415 - as above
     from edgeflow.node import installed  # noqa: PLC0415 - as above
 
-    parser = argparse.ArgumentParser(prog="edgeflow run", description="Run the gateway agent.")
-    parser.add_argument("config", nargs="?", default="/etc/edgeflow/gateway.yaml", type=Path, help="configuration file")
-    parser.add_argument("--state", help="folder for state (default: $EDGEFLOW_STATE or /var/lib/edgeflow)")
-    parser.add_argument("--loop", choices=["uvloop", "asyncio"], default="uvloop", help="event loop (default: uvloop)")
-    parser.add_argument("--debug", action="store_true", help="log more")
-    given = parser.parse_args(arguments)
-    set_up_logs(debug=given.debug)
-    config = agent_config.load(given.config, installed())
+    set_up_logs(debug=debug)
+    config = agent_config.load(path, installed())
     from edgeflow.agent.agent import Agent  # noqa: PLC0415 - a bad configuration is told before the rest is loaded
 
     gc.freeze()
     gc.enable()
 
     async def main(stop: asyncio.Event) -> None:
-        await Agent(config, state_dir(given.state)).run(stop)
+        await Agent(config, state_dir(state)).run(stop)
 
-    serve(main, given.loop)
+    serve(main, loop)

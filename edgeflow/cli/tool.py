@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
+
 from edgeflow import driver as drivers
-from edgeflow.cli.extra import told_as_options
+from edgeflow.cli.extra import told_as_options, wrong
 from edgeflow.cli.findings import Printer, run, run_lines
-from edgeflow.cli.options import add_options, chosen, fields_of, settings, words
+from edgeflow.cli.options import Grouped, chosen, option, options_of, settings, signed, words
 from edgeflow.cli.source import DEFAULT_CONFIG, AgentLinks, DriverHome, links_of, read_source
 from edgeflow.devices.config import LinkOptions
 from edgeflow.devices.part import given_link, part
@@ -21,17 +23,9 @@ from edgeflow.devices.plan import LinkPlan
 from edgeflow.devices.tool import tool_of
 from edgeflow.document import Document
 from edgeflow.driver import Driver, Tool
-from edgeflow.errors import EXIT_USAGE, ConfigError, EdgeFlowError
+from edgeflow.errors import ConfigError, EdgeFlowError
 
 AnyTool = Tool[Any, Any]
-_WIDTH = 88
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """Paragraphs as they are written, options with room beside them."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=28, width=_WIDTH)
 
 
 def tools_of(name: str) -> Driver[Any, Any, Any]:
@@ -42,91 +36,75 @@ def tools_of(name: str) -> Driver[Any, Any, Any]:
         raise EdgeFlowError(f"the driver {name} cannot be loaded: {error}; install what it needs") from None
 
 
-def parser_of(driver: Driver[Any, Any, Any]) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of `edgeflow DRIVER`, and that of each tool by its name."""
-    prog = f"edgeflow {driver.name}"
-    parser = argparse.ArgumentParser(prog=prog, description=_paragraphs(driver.about), formatter_class=_Help)
-    found: dict[str, argparse.ArgumentParser] = {}
-    verbs = parser.add_subparsers(dest="tool", metavar="TOOL", title="tools", required=True)
+def commands_of(name: str) -> typer.Typer:
+    """`edgeflow DRIVER` with a verb for each of its tools."""
+    driver = tools_of(name)
+    app = typer.Typer(
+        help=driver.about, no_args_is_help=bool(driver.tools()), add_completion=False, rich_markup_mode=None
+    )
+
+    @app.callback(invoke_without_command=not driver.tools())
+    def tools() -> None:  # so that the name of a tool is typed even where there is only one
+        if not driver.tools():
+            raise EdgeFlowError(f"the driver {name} has no tools; `edgeflow driver show {name}` says what it knows")
+
     for tool in driver.tools():
-        about = tool.about.strip()
-        verb = verbs.add_parser(
-            tool.name,
-            usage=f"%(prog)s {_places(tool)}[options]",
-            help=" ".join(about.partition("\n\n")[0].split()).replace("%", "%%"),
-            description=_paragraphs(about),
-            epilog=_paragraphs(_LINK_HELP.format(driver=driver.name, tool=tool.name)),
-            formatter_class=_Help,
-            allow_abbrev=False,
-        )
-        add_options(
-            verb.add_argument_group("what to do") if tool.options.model_fields else verb, tool.options, positional=True
-        )
-        link = verb.add_argument_group("the link")
-        link.add_argument("--link", metavar="NAME", help="A link of the configuration, instead of the options below.")
-        add_options(link, driver.link)
-        add_options(link, LinkOptions, without=("driver",))
-        add_common(verb)
-        found[tool.name] = verb
-    return parser, found
+        epilog = _LINK_HELP.format(driver=driver.name, tool=tool.name)
+        verb = app.command(tool.name, cls=Grouped, help=_as_written(tool.about), epilog=epilog)
+        verb(signed(partial(_run, driver, tool), parameters_of(driver, tool)))
+    return app
 
 
-def _places(tool: AnyTool) -> str:
-    return "".join(f"{field.key.upper()} " for field in fields_of(tool.options) if field.required)
+def _as_written(text: str) -> str:
+    """Keeps the lines of what is indented, as examples are."""
+    return text.strip().replace("\n\n  ", "\n\n\b\n  ")
 
 
+def parameters_of(driver: Driver[Any, Any, Any], tool: AnyTool) -> list[Parameter]:
+    """The options of one tool: its own, those of the link, and those that every such command has."""
+    link = option("link", str | None, None, "A link of the configuration, instead of these options.", _LINK, "NAME")
+    return [
+        *options_of(tool.options, "what to do", positional=True),
+        link,
+        *options_of(driver.link, _LINK),
+        *options_of(LinkOptions, _LINK, without=("driver",)),
+        *_COMMON,
+    ]
+
+
+_LINK, _BESIDE = "the link", "beside"
 _LINK_HELP = """\
 Name a link of the configuration (--link NAME --config FILE), or say with options where it is. Both together:
 the options take the place of what the configuration says.
 """
+_COMMON = (
+    option("config", Path | None, None, "The configuration; default /etc/edgeflow/gateway.yaml.", _BESIDE, "FILE"),
+    option(
+        "state", str | None, None, "Folder for state; default $EDGEFLOW_STATE or /var/lib/edgeflow.", _BESIDE, "FOLDER"
+    ),
+    option("agent", str | None, None, "The agent's address; default as in the configuration.", _BESIDE, "URL"),
+    option(
+        "take",
+        bool,
+        False,
+        "Where only one can open the link and the agent has it: take it from the agent for so long.",
+        _BESIDE,
+    ),
+    option("json", bool, False, "Print one JSON object a line, for machines.", _BESIDE),
+)
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """The options that every such command has."""
-    group = parser.add_argument_group("beside")
-    group.add_argument(
-        "--config", type=Path, metavar="FILE", help="The configuration; default /etc/edgeflow/gateway.yaml."
-    )
-    group.add_argument(
-        "--state", metavar="FOLDER", help="Folder for state; default $EDGEFLOW_STATE or /var/lib/edgeflow."
-    )
-    group.add_argument("--agent", metavar="URL", help="The agent's address; default as in the configuration.")
-    group.add_argument(
-        "--take",
-        action="store_true",
-        help="Where only one can open the link and the agent has it: take it from the agent for so long.",
-    )
-    group.add_argument("--json", action="store_true", help="Print one JSON object a line, for machines.")
-
-
-def _paragraphs(text: str) -> str:
-    """Fills paragraphs; what is indented stays as it is."""
-    return "\n\n".join(
-        part if part.startswith("  ") else textwrap.fill(" ".join(part.split()), _WIDTH)
-        for part in text.strip("\n").split("\n\n")
-    )
-
-
-def main(name: str, arguments: Sequence[str]) -> NoReturn:
-    """Runs a tool of a driver and exits."""
-    driver = tools_of(name)
-    if not driver.tools():
-        raise EdgeFlowError(f"the driver {name} has no tools; `edgeflow driver show {name}` says what it knows")
-    parser, verbs = parser_of(driver)
-    if not arguments:
-        parser.print_help()
-        sys.exit(EXIT_USAGE)
-    given = vars(parser.parse_args(arguments))
-    tool = next(tool for tool in driver.tools() if tool.name == given["tool"])
+def _run(driver: Driver[Any, Any, Any], tool: AnyTool, given: Mapping[str, Any]) -> NoReturn:
+    verb = f"{driver.name} {tool.name}"
     try:
         options = chosen(tool.options, given)
         link, source = _link(driver, given)
     except _WrongOptions as error:
-        verbs[tool.name].error(str(error))
+        wrong(verb, str(error))
     except ConfigError as error:
         if any(problem.file for problem in error.problems):
             raise
-        verbs[tool.name].error("; ".join(map(words, error.problems)))
+        wrong(verb, "; ".join(map(words, error.problems)))
     printer = Printer(as_json=given["json"])
     code = _through_agent(link, tool, options, given, source, printer)
     sys.exit(_here(link, tool, options, given, printer) if code is None else code)

@@ -12,8 +12,7 @@ import pytest
 import typer
 
 from edgeflow import driver
-from edgeflow.cli.commands import app
-from edgeflow.cli.tool import parser_of, tools_of
+from edgeflow.cli.commands import program
 from tests.repo.tree import ROOT, files, shown, texts
 
 DOCUMENTS = [name for name in texts() if name.endswith(".md")]
@@ -45,7 +44,7 @@ def test_every_verb_of_make_that_is_told_of_is_there_and_explained() -> None:
 
 
 def test_every_verb_of_edgeflow_that_is_told_of_is_there() -> None:
-    root = typer.main.get_command(app)
+    root = program()
     told = _typed("edgeflow")
     assert told
     for name, line in told:
@@ -65,9 +64,9 @@ def test_every_verb_of_edgeflow_that_is_told_of_is_there() -> None:
 
 
 def _options_of_tool(name: str, tool: str) -> set[str]:
-    tools = parser_of(tools_of(name))[1]
+    tools = program([name]).commands[name].commands
     assert tool in tools, f"the driver {name} has no tool {tool}"
-    return set(tools[tool]._option_string_actions)
+    return {option for parameter in tools[tool].params for option in parameter.opts} | {"--help"}
 
 
 def test_every_verb_explains_itself() -> None:
@@ -77,7 +76,7 @@ def test_every_verb_explains_itself() -> None:
             one for name, verb in getattr(command, "commands", {}).items() for one in walk(verb, f"{path} {name}")
         ]
 
-    assert not walk(typer.main.get_command(app), "edgeflow")
+    assert not walk(program(), "edgeflow")
 
 
 SCRIPTS = [path for path in files() if path.parent.name in ("scripts", ".ci")]
