@@ -13,11 +13,9 @@ its driver. What a person writes at the device wins over it, key by key:
 
 from __future__ import annotations
 
-import ast
-import operator
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -27,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from edgeflow import driver as drivers
+from edgeflow import parameters
 from edgeflow.document import At, Document, load, parse, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.model import Strict, Value
-from edgeflow.units import UnitName
+from edgeflow.parameters import fill, parameters_in
 
 if TYPE_CHECKING:  # it costs milliseconds that only a device with a template needs
     from importlib.resources.abc import Traversable
@@ -42,39 +41,12 @@ OWN = ("link", "template", "with", "only", "tags")
 """Keys of a device that its template cannot give."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)+")
-_PARAMETER = r"[a-z][a-z0-9_]*"
-_HOLE = re.compile(rf"(?<!\{{)\{{({_PARAMETER})\}}(?!\}})")
-_ESCAPED = re.compile(rf"\{{(\{{{_PARAMETER}\}})\}}")
-_SUM = re.compile(r"[-+*/().0-9eE\s]*")
-_KINDS: Mapping[str, tuple[type, ...]] = {"number": (int, float), "integer": (int,), "text": (str,), "boolean": (bool,)}
-_OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 
 
-class Parameter(Strict):
+class Parameter(parameters.Parameter):
     """What differs from one such device to the next, and the template cannot know."""
 
     type: Literal["number", "integer", "text", "boolean"] = Field(default="number", description="Kind of the value.")
-    description: str = Field(description="What to fill in, in words for the person who connects the device.")
-    default: Value = Field(default=None, description="Used where nothing is given; without one it is required.")
-    unit: UnitName | None = Field(default=None, description="The unit of a number.")
-    one_of: tuple[Value, ...] = Field(default=(), description="The only values it can have; empty: any of its type.")
-
-    def unfit(self, value: Value) -> str:
-        """Why a value cannot be given for it; "" where it can."""
-        if self.one_of:
-            return (
-                "" if value in self.one_of else f"write one of {', '.join(map(str, self.one_of))}, not {shown(value)}"
-            )
-        if isinstance(value, _KINDS[self.type]) and isinstance(value, bool) == (self.type == "boolean"):
-            return ""
-        wanted = {"number": "a number", "integer": "a whole number", "text": "text", "boolean": "true or false"}
-        unit = f" in {self.unit}" if self.unit else ""
-        return f"{shown(value)} is not {wanted[self.type]}; write {wanted[self.type]}{unit}"
 
 
 class Contradiction(Strict):
@@ -212,76 +184,18 @@ def read(file: Traversable) -> Sheet:
         message = f"this file must be {FOLDER}/{template.template}.yaml, or be named as where it is"
         problems.append(document.problem(("template",), message))
     for part in ("device", "tags", "probe", "checks"):
-        for at, hole in _holes(document.data.get(part), (part,)):
+        for at, hole in parameters_in(document.data.get(part), (part,)):
             if hole not in template.parameters:
                 message = f"{{{hole}}} is not a parameter{suggestion(hole, template.parameters)}"
                 problems.append(document.problem(at, message))
     for name, parameter in template.parameters.items():
-        if not re.fullmatch(_PARAMETER, name):
-            problems.append(document.problem(("parameters", name), "write lower-case letters, digits and `_`"))
+        if not re.fullmatch(parameters.NAME, name):
+            problems.append(document.problem(("parameters", name), "write lower-case letters, digits, `_` and `-`"))
         if parameter.default is not None and (wrong := parameter.unfit(parameter.default)):
             problems.append(document.problem(("parameters", name, "default"), wrong))
     if problems:
         raise ConfigError(sorted(problems))
     return Sheet(template, document)
-
-
-def _holes(value: Value, at: At) -> Iterable[tuple[At, str]]:
-    if isinstance(value, str):
-        yield from ((at, hole[1]) for hole in _HOLE.finditer(value))
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _holes(item, (*at, key))
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            yield from _holes(item, (*at, i))
-
-
-def fill(value: Value, parameters: Mapping[str, Value]) -> Value:
-    """Puts parameters into `{name}`.
-
-    A text that is only one of them takes the value itself; one of numbers with + - * / between them is worked
-    out, like `{first} + 4` or `0.001 * {ratio}`; into any other text the value is written. `{{name}}` is `{name}`
-    itself, which is how some points of MQTT are written.
-    """
-    if isinstance(value, str):
-        whole = _HOLE.fullmatch(value)
-        if whole:
-            return parameters[whole[1]]
-        holes = _HOLE.findall(value)
-        text = _HOLE.sub(lambda hole: str(parameters[hole[1]]), value)
-        if holes and _SUM.fullmatch(text) and all(_is_number(parameters[hole]) for hole in holes):
-            return _worked_out(text)
-        return _ESCAPED.sub(r"\1", text)
-    if isinstance(value, Mapping):
-        return {key: fill(item, parameters) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [fill(item, parameters) for item in value]
-    return value
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _worked_out(text: str) -> Value:
-    try:
-        number = _number(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ArithmeticError, TypeError):
-        return text
-    return int(number) if isinstance(number, float) and number.is_integer() else number
-
-
-def _number(node: ast.expr) -> int | float:
-    match node:
-        case ast.Constant(value=int() | float() as number):
-            return number
-        case ast.UnaryOp(op=ast.USub(), operand=of):
-            return -_number(of)
-        case ast.BinOp(left=left, op=operation, right=right) if type(operation) in _OPERATIONS:
-            result: int | float = _OPERATIONS[type(operation)](_number(left), _number(right))
-            return result
-    raise TypeError
 
 
 # --- a device with its template -----------------------------------------------------------------------
@@ -314,7 +228,7 @@ class Merged(Document):
         for step in theirs:
             raw = raw[step]
         problem = self.sheet.document.problem((*theirs, *rest), message)
-        for _, hole in _holes(raw, theirs):
+        for _, hole in parameters_in(raw, theirs):
             given = (*self.at, "with", hole)
             if self.outer.knows(given):
                 where = f"{self.sheet.template.template}, {'.'.join(map(str, theirs))}"

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ValidationError
 from edgeflow import document
 from edgeflow.document import At, Document, explain, suggestion
 from edgeflow.errors import ConfigError, Problem
-from edgeflow.flow.document import FlowDocument, NodeEntry, Parameter, fill, read_wire
+from edgeflow.flow.document import FlowDocument, NodeEntry, read_wire
 from edgeflow.flow.order import cycle_in, topological
 from edgeflow.node import Kinds, Node, Port, Site
-from edgeflow.units import converter, quantity, same_dimension
+from edgeflow.parameters import Parameter, fill, parameters_in
+from edgeflow.units import converter, same_dimension
 
 MOST_WAYS = 50_000
 """So many ways through all its nodes a flow may have; each costs its share of a microsecond per value."""
@@ -139,19 +140,7 @@ class _Compilation:
         known = self._known().get(parameter.type)
         if known is not None:
             return "" if value in known else f"there is no {parameter.type} {value!r}{suggestion(str(value), known)}"
-        match parameter.type:
-            case "number" if isinstance(value, bool) or not isinstance(value, int | float):
-                return f"{value!r} is not a number"
-            case "boolean" if not isinstance(value, bool):
-                return f"{value!r} is not true or false"
-            case "text" | "place" if not isinstance(value, str):
-                return f"{value!r} is not text; put it in quotes"
-            case "duration" | "rate":
-                try:
-                    quantity(str(value), "time" if parameter.type == "duration" else "rate")
-                except ValueError as error:
-                    return str(error)
-        return ""
+        return parameter.unfit(value)
 
     # nodes
 
@@ -168,12 +157,12 @@ class _Compilation:
                 self._references(name, config)
 
     def _config(self, name: str, entry: NodeEntry, kind: Node[Any, Any, Any], given: dict[str, Any]) -> Any:
-        try:
-            settings = fill(entry.settings, given)
-        except KeyError as error:
-            hole = error.args[0]
-            self.wrong(("nodes", name), f"uses {{{hole}}}, which is not a parameter{suggestion(hole, given)}")
+        unknown = [(at, hole) for at, hole in parameters_in(entry.settings, ("nodes", name)) if hole not in given]
+        for at, hole in unknown:
+            self.wrong(at, f"uses {{{hole}}}, which is not a parameter{suggestion(hole, given)}")
+        if unknown:
             return None
+        settings = fill(entry.settings, given)
         try:
             return kind.config.model_validate(settings)
         except ValidationError as error:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field, field_validator
 
-from edgeflow.model import Strict, Value
-from edgeflow.units import UnitName
+from edgeflow.model import Strict
+from edgeflow.parameters import Parameter
 
 NAME = r"^[a-z][a-z0-9_-]*$"
 PATH = r"^[a-z][a-z0-9_-]*(/[a-z][a-z0-9_-]*)*$"
 IN, OUT = "in", "out"
 MOST_NODES, MOST_WIRES = 1000, 5000
 """More than this is no flow a person wrote, and would hold up all the others on its gateway."""
-
-ParameterType = Literal["device", "tag", "output", "calendar", "duration", "rate", "number", "text", "boolean", "place"]
-
-
-class Parameter(Strict):
-    """A parameter of a flow: what the person who deploys it fills in."""
-
-    type: ParameterType = Field(description="What kind of value it takes.")
-    description: str = Field(description="What to fill in, in words for the person who deploys the flow.")
-    default: Value = Field(default=None, description="Used where nothing is given; without one it is required.")
-    unit: UnitName | None = Field(default=None, description="The unit of a number.")
 
 
 class NodeEntry(Strict):
@@ -75,23 +64,3 @@ def read_wire(text: str) -> tuple[str, str, str, str]:
         raise ValueError(f"{text!r} is not a wire; write `node.port -> node.port`, for example `state -> oee.state`")
     source, out, target, into = match.groups()
     return source, out or OUT, target, into or IN
-
-
-_HOLE = re.compile(r"\{([a-z][a-z0-9_-]*)\}")
-
-
-def fill(value: Any, parameters: dict[str, Any]) -> Any:
-    """Puts parameters into `{name}`: a text that is only one hole takes the value itself.
-
-    Raises KeyError with the name of a parameter that is not declared.
-    """
-    if isinstance(value, str):
-        whole = _HOLE.fullmatch(value)
-        if whole:
-            return parameters[whole[1]]
-        return _HOLE.sub(lambda hole: str(parameters[hole[1]]), value)
-    if isinstance(value, dict):
-        return {key: fill(item, parameters) for key, item in value.items()}
-    if isinstance(value, list):
-        return [fill(item, parameters) for item in value]
-    return value

@@ -9,7 +9,7 @@ import pytest
 
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.plan import DevicePlan, Plant
-from edgeflow.devices.template import Library, fill
+from edgeflow.devices.template import Library
 from edgeflow.document import load
 from edgeflow.errors import ConfigError
 from edgeflow.testing.session import Wire
@@ -187,22 +187,3 @@ def test_a_strangers_driver_can_ship_templates_in_its_package(tmp_path: Path, mo
     library = Library()
     assert library.names("acme") == ["acme/meter"]
     assert library.find("acme", "acme/meter").template.title == "A meter of Acme"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("{n}", 4),
-        ("{n} + 6", 10),
-        ("2 * ({n} - 1) / 4", 1.5),
-        ("-{n}", -4),
-        ("{n} s", "4 s"),
-        ("{t}/{n}", "hall/4"),
-        ("{{n}}", "{n}"),
-        ("{n} / 0", "4 / 0"),
-        ("plain", "plain"),
-        (["{n}", {"a": "{t}"}], [4, {"a": "hall"}]),
-    ],
-)
-def test_a_parameter_is_put_in_as_it_is_worked_out_or_written(text: Any, value: Any) -> None:
-    assert fill(text, {"n": 4, "t": "hall"}) == value

@@ -101,7 +101,7 @@ def test_parameters_fill_settings_with_their_own_type() -> None:
         (TAG.replace("kind: work", "kind: work, hold: 5"), "flow.yaml:4:19 nodes.w.hold: write a duration with its unit, for example `5 s` or `500 ms`"),
         (TAG.replace("kind: work", "kind: work, output: line1/lmp"), "flow.yaml:4:19 nodes.w.output: there is no output 'line1/lmp'; did you mean 'line1/lamp'?"),
         (TAG.replace(", tag: press/good", ""), "flow.yaml:3:3 nodes.t: the setting 'tag' is required"),
-        (TAG.replace("press/good", '"{machin}/good"'), "flow.yaml:3:3 nodes.t: uses {machin}, which is not a parameter"),
+        (TAG.replace("press/good", '"{machin}/good"'), "flow.yaml:3:18 nodes.t.tag: uses {machin}, which is not a parameter"),
         (TAG + "wires:\n  - t -> x\n", "flow.yaml:6:5 wires.0: there is no node 'x'; known are t, w"),
         (TAG + "wires:\n  - t.ou -> w\n", "flow.yaml:6:5 wires.0: t has no output 'ou'; did you mean 'out'?"),
         (TAG + "wires:\n  - t > w\n", "flow.yaml:6:5 wires.0: 't > w' is not a wire; write `node.port -> node.port`, for example `state -> oee.state`"),
