@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from edgeflow.errors import LinkDown
 from edgeflow_modbus.pdu import Request
-from edgeflow_modbus.plan import Manners
+from edgeflow_modbus.space import Manners
 from edgeflow_modbus.wire import Ask, Roll, Stats, Wire
 
 

@@ -14,7 +14,7 @@ from edgeflow.errors import LinkDown, Rejected
 from edgeflow_modbus.frame import Framing
 from edgeflow_modbus.ledger import Ledger, wider
 from edgeflow_modbus.pdu import READING, WRITING, Refused, Request, Table
-from edgeflow_modbus.plan import Manners
+from edgeflow_modbus.space import Manners
 from edgeflow_modbus.tcp import cause
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 

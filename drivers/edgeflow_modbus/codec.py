@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise
 from operator import itemgetter
@@ -16,6 +15,7 @@ from edgeflow.model import Scalar
 from edgeflow_modbus.config import Absent, Device, Point
 from edgeflow_modbus.pdu import ADDRESSES, Table, place
 from edgeflow_modbus.registers import Type
+from edgeflow_modbus.space import Layout, Part
 
 Decode = Callable[[bytes], Sequence[Scalar]]
 """The payload of one answer to the values of its points, in the order they were given."""
@@ -37,39 +37,6 @@ _NO_FACTOR = -0x8000
 
 class NoValue(EdgeFlowError):
     """What the device gave is no value; the message says why, as the reason of a BAD point."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How a value lies in its registers.
-
-    `places` are the positions of its bytes, most significant first, counted from the first register.
-    `field`: the lowest bit and the number of bits where it is only some bits of that.
-    """
-
-    kind: Type
-    code: str
-    places: tuple[int, ...]
-    size: int
-    field: tuple[int, int] | None = None
-
-    @property
-    def partial(self) -> bool:
-        """Whether it shares its register with something else: bits, or a byte."""
-        return self.field is not None or (len(self.places) < self.size and self.kind != "string")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one point needs of one table: `count` addresses from `start` on, as on the wire.
-
-    `layout` says how its raw value lies there; None for a coil or a discrete input.
-    """
-
-    table: Table
-    start: int
-    count: int
-    layout: Layout | None
 
 
 def parts(point: Point, device: Device) -> tuple[Part, ...]:
@@ -125,7 +92,7 @@ def _part(device: Device, table: Table, number: int, count: int, shape: Layout |
         raise Rejected(
             f"there is no {place(table, number, count)}: the last address is {first + ADDRESSES - 1}{_notation(number)}"
         )
-    return Part(table, start, count, shape)
+    return Part(table, start, count, layout=shape)
 
 
 def _notation(number: int) -> str:

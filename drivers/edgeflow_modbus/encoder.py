@@ -7,9 +7,10 @@ from struct import Struct, error
 
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
-from edgeflow_modbus.codec import Layout, times_power_of_ten
+from edgeflow_modbus.codec import times_power_of_ten
 from edgeflow_modbus.config import Point
 from edgeflow_modbus.registers import limits
+from edgeflow_modbus.space import Layout
 
 
 def raw_of(point: Point, value: Scalar, power: int = 0) -> Scalar:

@@ -16,7 +16,7 @@ from edgeflow.driver import Home
 from edgeflow.model import Strict
 from edgeflow_modbus.cost import Cost, Measure
 from edgeflow_modbus.pdu import Table
-from edgeflow_modbus.plan import Block, Stretch
+from edgeflow_modbus.space import Range, Read
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +56,11 @@ class Learned:
         self._home, self._where, self._unit = home, where, unit
         self._name = f"learned/{_file(where)}/{unit}.json"
         kept = self._read() or Kept(where=where, unit=unit, request_s=assumed.request_s, byte_s=assumed.byte_s)
-        self.refused = {Stretch(*each) for each in kept.refused}
-        self.borders = {Stretch(*each) for each in kept.borders}
+        self.refused = {Range(*each) for each in kept.refused}
+        self.borders = {Range(*each) for each in kept.borders}
         self._most, self._too_many = dict(kept.most), dict(kept.too_many)
         self._unanswered = kept.unanswered
-        self._silences = {Stretch(*each): times for each, times in kept.silences}
+        self._silences = {Range(*each): times for each, times in kept.silences}
         self._measure = Measure(Cost(kept.request_s, kept.byte_s))
         self._saved_cost = self._measure.cost
         self.changes = self._saved = 0
@@ -102,49 +102,49 @@ class Learned:
             self._saved_cost = self.cost
             self.changes += 1
 
-    def gave(self, block: Block) -> None:
+    def gave(self, read: Read) -> None:
         """It answered; what was thought to be too many at once may not be."""
-        kind = _kind(block.table)
-        if block.count > self.most(block.table):
-            self._most[kind] = block.count
+        kind = _kind(read.table)
+        if read.count > self.most(read.table):
+            self._most[kind] = read.count
             self.changes += 1
-        if self._too_many.get(kind, block.count + 1) <= block.count:
+        if self._too_many.get(kind, read.count + 1) <= read.count:
             del self._too_many[kind]
         if self._silences:
-            heard = [each for each in self._silences if _within(each, block)]
+            heard = [each for each in self._silences if _within(each, read)]
             for each in heard:
                 del self._silences[each]
             self.changes += len(heard)
 
-    def too_long(self, block: Block) -> None:
+    def too_long(self, read: Read) -> None:
         """It refused so many at once."""
-        kind = _kind(block.table)
-        self._too_many[kind] = min(block.count, self._too_many.get(kind, block.count))
+        kind = _kind(read.table)
+        self._too_many[kind] = min(read.count, self._too_many.get(kind, read.count))
         self.changes += 1
 
-    def refuse(self, what: Stretch) -> None:
+    def refuse(self, what: Range) -> None:
         """A value that was asked for by itself, and refused."""
         self.changes += what not in self.refused
         self.refused.add(what)
 
-    def bar(self, border: Stretch) -> None:
+    def bar(self, border: Range) -> None:
         """Not to be read along, or across."""
         self.changes += border not in self.borders
         self.borders.add(border)
 
-    def forgive(self, block: Block) -> None:
+    def forgive(self, read: Read) -> None:
         """It gives all of this now."""
-        inside = {each for each in self.refused if _within(each, block)}
+        inside = {each for each in self.refused if _within(each, read)}
         self.refused -= inside
         self.changes += len(inside)
 
     def doubt(self, turn: int) -> bool:
         """Lets one of the things that only cost time be tried again, at each turn another; False: there are none."""
-        doubtful: list[Stretch | Kind] = [*sorted(self.borders), *sorted(self._too_many)]
+        doubtful: list[Range | Kind] = [*sorted(self.borders), *sorted(self._too_many)]
         if not doubtful:
             return False
         what = doubtful[turn % len(doubtful)]
-        if isinstance(what, Stretch):
+        if isinstance(what, Range):
             self.borders.discard(what)
         else:
             del self._too_many[what]
@@ -162,15 +162,15 @@ class Learned:
         self.changes += self._unanswered == 1
         self._unanswered -= self._unanswered == 1
 
-    def silences(self, stretch: Stretch) -> int:
+    def silences(self, what: Range) -> int:
         """How often it fell silent over this: 1 may be chance, from 2 on it is not asked for as a whole."""
-        return self._silences.get(stretch, 0)
+        return self._silences.get(what, 0)
 
-    def skip(self, stretch: Stretch, *, alive: bool) -> None:
+    def skip(self, what: Range, *, alive: bool) -> None:
         """It fell silent over this; `alive`: though it had answered right before, else it may only be off."""
-        before = self.silences(stretch)
-        self._silences[stretch] = before + 1 if alive else max(1, before)
-        self.changes += self._silences[stretch] != before
+        before = self.silences(what)
+        self._silences[what] = before + 1 if alive else max(1, before)
+        self.changes += self._silences[what] != before
 
     # --- keeping --------------------------------------------------------------------------------------
 
@@ -212,8 +212,8 @@ def _kind(table: Table) -> Kind:
     return "bits" if table.bits else "registers"
 
 
-def _within(stretch: Stretch, block: Block) -> bool:
-    return stretch.table == block.table.function and block.start <= stretch.start and stretch.end <= block.end
+def _within(what: Range, read: Read) -> bool:
+    return read.range.holds(what)
 
 
 def _worth(cost: Cost) -> float:

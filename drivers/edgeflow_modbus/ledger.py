@@ -12,7 +12,7 @@ from itertools import filterfalse, islice
 from struct import unpack_from
 
 from edgeflow_modbus.pdu import ADDRESSES, READING, WRITING, Request, Table, read, read_identification
-from edgeflow_modbus.plan import Manners
+from edgeflow_modbus.space import Manners, Range
 
 _ECHOED = (*WRITING, 43)
 """Functions whose answer, when it comes twice, says nothing else the second time."""
@@ -132,10 +132,10 @@ class Ledger:
         return min(choices, key=doubts)[0]
 
     def _forbidden(self, step: Request) -> bool:
-        return any(each.forbid(*_stretch(step)) for each in self._manners) if step.function in READING else False
+        return any(each.forbid(_range(step)) for each in self._manners) if step.function in READING else False
 
     def _torn(self, step: Request) -> bool:
-        return any(each.tear(*_stretch(step)) for each in self._manners) if step.function in READING else False
+        return any(each.tear(_range(step)) for each in self._manners) if step.function in READING else False
 
     def _place(self, step: Request) -> int:
         return next((i for i, sent in enumerate(self._sent) if sent.head == step.head), len(self._sent))
@@ -144,9 +144,9 @@ class Ledger:
         """Parts of what is read anyway, the shortest first."""
         for other in [request, *(other for other in self._reads.values() if other is not request)]:
             if other.function in READING:
-                table, start, end = _stretch(other)
-                for fewer in range(1, end - start, _unit_of(table)):
-                    yield self._read(table, start, fewer)
+                table, own = READING[other.function], _range(other)
+                for fewer in range(1, own.end - own.start, _unit_of(table)):
+                    yield self._read(table, own.start, fewer)
                 yield other
 
     def _guessed(self, request: Request) -> Iterator[Request]:
@@ -169,9 +169,9 @@ class Ledger:
         return read(self._unit, table, start, count, "show that it answers what it is asked")
 
 
-def _stretch(request: Request) -> tuple[Table, int, int]:
+def _range(request: Request) -> Range:
     start, count = unpack_from(">HH", request.pdu, 1)
-    return READING[request.function], start, start + count
+    return Range(request.function, start, start + count)
 
 
 def wider(request: Request) -> Request | None:

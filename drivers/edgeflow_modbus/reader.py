@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from time import perf_counter
 from typing import Any
@@ -13,12 +13,11 @@ from typing import Any
 from edgeflow.driver import Column
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import BAD, Quality
+from edgeflow_modbus import pdu
 from edgeflow_modbus.codec import (
     Compose,
     Decode,
-    Layout,
     NoValue,
-    Part,
     bits_decoder,
     compose,
     finite,
@@ -37,10 +36,9 @@ from edgeflow_modbus.pdu import (
     ILLEGAL_VALUE,
     Refused,
     place,
-    read,
 )
-from edgeflow_modbus.plan import Block, Span
 from edgeflow_modbus.scout import Scout
+from edgeflow_modbus.space import Layout, Part, Read
 from edgeflow_modbus.wire import Ask, Wire
 
 Faults = dict[int, tuple[Quality, str]]
@@ -58,9 +56,9 @@ _NO_TIME = (BAD, "no time was left for it in this poll; where that lasts, give t
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A block ready to be asked for."""
+    """A read ready to be asked for."""
 
-    block: Block
+    read: Read
     ask: Ask
     decode: Decode
     spare: bool
@@ -78,7 +76,7 @@ class _Maker:
 class PointsReader:
     """The points of one device, planned once.
 
-    Most polls ask for the planned blocks and unpack them, nothing else. Now and then, and whenever the
+    Most polls ask for the planned reads and unpack them, nothing else. Now and then, and whenever the
     device refuses something, one is made with care: it measures, takes apart what is refused, and tries
     what might be better. What a refusal leaves no time for is BAD in that poll, and comes first in the next.
     Refused points are asked for again after a minute, later every hour; where all are refused, at every poll.
@@ -99,13 +97,13 @@ class PointsReader:
         self._makers: list[_Maker] = []
         self._plain_floats: list[int] = []
         self._scout = Scout(self._resolve(points), device, learned, spares=not wire.tells_apart)
-        for span in self._scout.refused:
-            self._faults[span.index] = (BAD, "the device refused it before; it is asked again")
-        for block in self._scout.mute:
-            self._faults |= {span.index: _MUTE for span in block.spans}
+        for part in self._scout.refused:
+            self._faults[part.index] = (BAD, "the device refused it before; it is asked again")
+        for read in self._scout.mute:
+            self._faults |= {part.index: _MUTE for part in read.parts}
         self._time = asyncio.get_running_loop().time
         self._pieces: tuple[_Piece, ...] = ()
-        self._known: dict[Block, _Piece] = {}
+        self._known: dict[Read, _Piece] = {}
         self._arrange()
         self._due = 0.0
         self._measured = 0
@@ -118,7 +116,7 @@ class PointsReader:
         """How many a poll takes."""
         return len(self._pieces)
 
-    def _resolve(self, points: Sequence[Point]) -> list[Span]:
+    def _resolve(self, points: Sequence[Point]) -> list[Part]:
         """What the points need: first one part for each, then what some of them need besides, each once."""
         needs: list[Part | None] = []
         besides: dict[Part, int] = {}
@@ -141,7 +139,7 @@ class PointsReader:
             self._makers.append(_Maker(i, (i, *at), make))
         needs += besides
         self._layouts = [need.layout if need else None for need in needs]
-        return [Span(need.table, need.start, need.count, i) for i, need in enumerate(needs) if need]
+        return [replace(need, index=i) for i, need in enumerate(needs) if need]
 
     async def __call__(self, deadline: float, each_s: float = inf) -> Column:
         """One poll, in the order of the points; `each_s`: how long one request may take. Raises LinkDown and Silent."""
@@ -200,7 +198,7 @@ class PointsReader:
     async def _read_on(self, at: int, early: list[Any], answer: Refused | None, deadline: float) -> Column:
         """Goes on with a poll from piece number `at`; `early` are the values before it, `answer` what it was answered.
 
-        Refused blocks are taken apart at once while there is time.
+        Refused reads are taken apart at once while there is time.
         """
         found: Found = dict(zip(_parts(self._pieces[:at]), early, strict=True))
         todo, faults = deque(self._pieces[at:]), Faults()
@@ -212,16 +210,16 @@ class PointsReader:
             outcome = answer or await self._answer(piece, deadline)
             answer = None
             if isinstance(outcome, bytes):
-                self._scout.give(piece.block)
+                self._scout.give(piece.read)
                 self._take(piece, outcome, found)
             elif outcome.code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
-                smaller = self._scout.refuse(piece.block)
+                smaller = self._scout.refuse(piece.read)
                 if not smaller:
                     self._faults |= {
-                        span.index: (BAD, f"{outcome}{hint(self._device, span.table, span.start)}")
-                        for span in piece.block.spans
+                        part.index: (BAD, f"{outcome}{hint(self._device, part.table, part.start)}")
+                        for part in piece.read.parts
                     }
-                todo.extendleft(reversed([self._piece(block) for block in smaller]))
+                todo.extendleft(reversed([self._piece(read) for read in smaller]))
             else:
                 faults |= dict.fromkeys(_parts([piece]), (BAD, str(outcome)))
                 if outcome.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER):
@@ -242,18 +240,18 @@ class PointsReader:
         """Asks once for what might be better, or given again; more often only in half of the time that is left."""
         half = (self._time() + deadline) / 2
         for n in range(_TRIES):
-            block = self._scout.next()
-            if block is None or self._time() + 2 * self._pace >= (half if n else deadline):
+            read = self._scout.next()
+            if read is None or self._time() + 2 * self._pace >= (half if n else deadline):
                 return
-            piece, hurry = self._piece(block), self._scout.busy
+            piece, hurry = self._piece(read), self._scout.busy
             answer = await self._answer(piece, deadline)
             if isinstance(answer, bytes):
                 self._take(piece, answer, found)
             elif answer.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
                 return  # it is busy, or its gateway is: that says nothing of the addresses
             else:
-                self._faults |= {s.index: (BAD, str(answer)) for s in block.spans if s.index in self._faults}
-            self._scout.tried(block, isinstance(answer, bytes))
+                self._faults |= {s.index: (BAD, str(answer)) for s in read.parts if s.index in self._faults}
+            self._scout.tried(read, isinstance(answer, bytes))
             if not hurry:
                 return
 
@@ -269,7 +267,7 @@ class PointsReader:
             answer = refusal
         except (LinkDown, Silent):
             if self._time() < deadline or self._stopwatch() - begun > _LONG * self._pace:  # else the poll was too long
-                self._scout.silent(piece.block)
+                self._scout.silent(piece.read)
                 self._learned.save()
             raise
         self._pace = max(self._pace, self._stopwatch() - begun)
@@ -289,15 +287,15 @@ class PointsReader:
     # --- how pieces are made --------------------------------------------------------------------------
 
     def _arrange(self) -> None:
-        """Takes over the blocks to ask for, what is unproven first, and how values come into the order of the parts."""
-        blocks, unproven = self._scout.blocks, self._scout.unproven
+        """Takes over the reads to ask for, what is unproven first, and how values come into the order of the parts."""
+        reads, unproven = self._scout.reads, self._scout.unproven
         if unproven:
-            blocks = sorted(blocks, key=lambda block: block not in unproven)
-        pieces = tuple(map(self._piece, blocks))
+            reads = sorted(reads, key=lambda read: read not in unproven)
+        pieces = tuple(map(self._piece, reads))
         if self._known and pieces == self._pieces:
             return
         self._pieces = pieces
-        self._known = {piece.block: piece for piece in pieces}
+        self._known = {piece.read: piece for piece in pieces}
         order = list(_parts(pieces))
         if order == list(range(len(self._layouts))):
             self._pick = None
@@ -307,26 +305,26 @@ class PointsReader:
         floats = sorted(set(self._plain_floats).intersection(order))
         self._floats = picker(floats) if floats else None
 
-    def _piece(self, block: Block) -> _Piece:
-        known, spare = self._known.get(block), self._scout.has_spare(block)
-        return known if known is not None and known.spare == spare else self._new_piece(block, spare)
+    def _piece(self, read: Read) -> _Piece:
+        known, spare = self._known.get(read), self._scout.has_spare(read)
+        return known if known is not None and known.spare == spare else self._new_piece(read, spare)
 
-    def _new_piece(self, block: Block, spare: bool) -> _Piece:
-        about = f"read {place(block.table, block.start + self._device.first(block.table), block.count)}"
-        ask = self._wire.bind(read(self._device.unit, block.table, block.start, block.count, about, spare=spare))
-        if block.table.bits:
-            return _Piece(block, ask, bits_decoder([span.start - block.start for span in block.spans]), spare)
+    def _new_piece(self, read: Read, spare: bool) -> _Piece:
+        about = f"read {place(read.table, read.start + self._device.first(read.table), read.count)}"
+        ask = self._wire.bind(pdu.read(self._device.unit, read.table, read.start, read.count, about, spare=spare))
+        if read.table.bits:
+            return _Piece(read, ask, bits_decoder([part.start - read.start for part in read.parts]), spare)
         fields = []
-        for span in block.spans:
-            shape = self._layouts[span.index]
+        for part in read.parts:
+            shape = self._layouts[part.index]
             assert shape is not None, "only registers come here"
-            fields.append((span.start - block.start, shape))
-        return _Piece(block, ask, registers_decoder(fields), spare)
+            fields.append((part.start - read.start, shape))
+        return _Piece(read, ask, registers_decoder(fields), spare)
 
 
 def _parts(pieces: Iterable[_Piece]) -> Iterator[int]:
     """The parts in some pieces, in the order in which their values come."""
-    return (span.index for piece in pieces for span in piece.block.spans)
+    return (part.index for piece in pieces for part in piece.read.parts)
 
 
 def _mark_strange(column: Column) -> None:

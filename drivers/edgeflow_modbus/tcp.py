@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow_modbus.pdu import MAX_PDU, Refused, Request
-from edgeflow_modbus.plan import Manners
+from edgeflow_modbus.space import Manners
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 
 P = TypeVar("P", bound=asyncio.Protocol)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edgeflow.errors import Silent
 from edgeflow_modbus.pdu import Request
-from edgeflow_modbus.plan import Manners
+from edgeflow_modbus.space import Manners
 
 Ask = Callable[[float], Awaitable[bytes]]
 """Sends a request; given the deadline, gives the payload, raises Refused, Silent or LinkDown."""

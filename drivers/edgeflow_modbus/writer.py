@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
-from edgeflow_modbus.codec import Layout, NoValue, parts, registers_decoder, times_power_of_ten
+from edgeflow_modbus.codec import NoValue, parts, registers_decoder, times_power_of_ten
 from edgeflow_modbus.config import Device, Point, writable
 from edgeflow_modbus.encoder import boolean, encode, keep_mask, raw_of
 from edgeflow_modbus.pdu import (
@@ -24,6 +24,7 @@ from edgeflow_modbus.pdu import (
     write_coils,
     write_registers,
 )
+from edgeflow_modbus.space import Layout
 from edgeflow_modbus.wire import Wire
 
 _LOOKS_S = (0.0, 0.05, 0.1, 0.2)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgeflow_modbus.ledger import Ledger, wider
 from edgeflow_modbus.pdu import READING, Table, read, write_coils, write_registers
-from edgeflow_modbus.plan import Manners, Stretch
+from edgeflow_modbus.space import Manners, Range
 
 A = read(1, Table.REGISTER, 0, 10, "")
 TWIN = read(1, Table.REGISTER, 100, 10, "")
@@ -30,7 +30,7 @@ def refusal(request):
 
 def read_of(request):
     start, count = int.from_bytes(request.pdu[1:3], "big"), int.from_bytes(request.pdu[3:5], "big")
-    return Stretch(request.function, start, start + count)
+    return Range(request.function, start, start + count)
 
 
 def overlap(one, other):
@@ -177,7 +177,7 @@ def test_what_is_missing_survives_the_connection():
 def test_a_step_reads_nothing_that_is_forbidden_and_tears_no_group_as_long_as_it_can():
     ledger = Ledger(1)
     ledger.knows(A)
-    ledger.respects(Manners(frozenset({Stretch(4, 0, 5), Stretch(1, 0, 100)}), {Table.REGISTER: [(0, 10)]}))
+    ledger.respects(Manners(frozenset({Range(4, 0, 5), Range(1, 0, 100)}), (Range(3, 0, 10),)))
     ledger.send(A)
     step = ledger.step_for(A)
     assert step.function == 2, "neither a part of the group nor what is forbidden of inputs and coils"
@@ -186,15 +186,15 @@ def test_a_step_reads_nothing_that_is_forbidden_and_tears_no_group_as_long_as_it
 def test_a_group_is_torn_where_all_else_is_forbidden():
     ledger = Ledger(1)
     ledger.knows(A)
-    others = {Stretch(function, 0, 65536) for function in (1, 2, 4)} | {Stretch(3, 10, 65536)}
-    ledger.respects(Manners(frozenset(others), {Table.REGISTER: [(0, 10)]}))
+    others = {Range(function, 0, 65536) for function in (1, 2, 4)} | {Range(3, 10, 65536)}
+    ledger.respects(Manners(frozenset(others), (Range(3, 0, 10),)))
     assert ledger.step_for(A).pdu == bytes((3, 0, 0, 0, 1))
 
 
 def test_a_unit_of_which_nothing_else_may_be_read_is_asked_what_it_is():
     ledger = Ledger(1)
     ledger.knows(LONE)
-    others = {Stretch(function, 0, 65536) for function in (1, 2, 3)} | {Stretch(4, 0, 7), Stretch(4, 8, 65536)}
+    others = {Range(function, 0, 65536) for function in (1, 2, 3)} | {Range(4, 0, 7), Range(4, 8, 65536)}
     ledger.respects(Manners(frozenset(others)))
     step = ledger.step_for(LONE)
     assert step.pdu == bytes((43, 14, 1, 0))
@@ -216,7 +216,7 @@ FATES = st.sampled_from(["at once", "late", "later", "never", "twice", "twice, l
 def test_whatever_is_late_lost_or_doubled_only_its_own_answer_is_believed(polls, forbidden):
     """Answers stay in order. Each is marked with the number of the request that caused it. None: connected anew."""
     ledger, line, number = Ledger(1), deque(), 0
-    stretches = [Stretch(function, start, start + more) for function, start, more in forbidden]
+    stretches = [Range(function, start, start + more) for function, start, more in forbidden]
     own = [read_of(request) for request in REQUESTS if request.function in READING]
     manners = Manners(frozenset(each for each in stretches if not any(overlap(each, one) for one in own)))
     ledger.respects(manners)
