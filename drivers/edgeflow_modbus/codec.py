@@ -62,12 +62,22 @@ def unfit(device: Device, point: Point) -> str:
             parts(point, device)
         except Rejected as reason:
             return str(reason)
+        if point.write_with and (wrong := _unfit_beside(device, point)):
+            return wrong
         if not point.table.bits and point.count > device.max_registers:
             return (
                 f"a {point.kind} of {point.count} registers does not fit what the device gives at once; "
                 f"write `max_registers: {point.count}` or more at the device, or leave it out"
             )
     return ""
+
+
+def _unfit_beside(device: Device, point: Point) -> str:
+    if device.write_function == 6 and point.write_function is None:
+        return "`write_with` needs function 16; say `write_function: 16` at the tag, or leave it out at the device"
+    first = device.first(point.table)
+    outside = [address for address in point.write_with if not 0 <= address - first < ADDRESSES]
+    return f"`write_with` names register {outside[0]}, which there is not" if outside else ""
 
 
 def hint(device: Device, table: Table, start: int) -> str:

@@ -29,6 +29,8 @@ def _several(value: Any) -> Any:
 Order = Literal["big", "little"]
 Names = Annotated[dict[Annotated[int, BeforeValidator(_number)], str], Field(min_length=1)]
 Missing = Annotated[tuple[int | float | str, ...], BeforeValidator(_several)]
+Beside = Annotated[int, Field(ge=-32768, le=65535)] | Literal["keep"]
+"""What is written into a register beside a value."""
 Ranges = tuple[tuple[NonNegativeInt, NonNegativeInt], ...]
 
 _HIGHEST = 400_000 + ADDRESSES
@@ -142,6 +144,11 @@ class Point(Strict):
         (), description="What the register holds where there is no value: `0x8000`, a list, or `default` for its type."
     )
     write_function: Literal[6, 16] | None = Field(None, description="As the device's where not given.")
+    write_with: Annotated[dict[Annotated[int, BeforeValidator(_number)], Beside], Field(max_length=122)] = Field(
+        default_factory=dict,
+        description="Registers that are written in the same request (function 16), each with its raw value or `keep` "
+        "for what it holds: `{101: keep, 102: 1}`.",
+    )
     verify: bool | None = Field(None, description="Whether a write is read back; as the device's where not given.")
 
     @model_validator(mode="after")

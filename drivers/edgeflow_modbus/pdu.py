@@ -18,7 +18,9 @@ MAX_WRITTEN_COILS = 1968
 MAX_WRITTEN_WHILE_READING = 121
 ADDRESSES = 65536
 
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, FAILED, ACKNOWLEDGE, BUSY = 1, 2, 3, 4, 5, 6
+NOT_DONE = (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, FAILED, 7)
+"""Exceptions by which a device says that it has not done what was asked; another function may do."""
 GATEWAY_NO_PATH, GATEWAY_NO_ANSWER = 10, 11
 
 _MEANING = {
@@ -74,6 +76,10 @@ class Refused(Rejected):
     def from_gateway(self) -> bool:
         """Whether a gateway says it of a unit that it does not reach; the unit itself has said nothing."""
         return self.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER)
+
+
+class Altered(Rejected):
+    """The device acknowledged a write, but with another value: it limits what it takes, or shows it otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

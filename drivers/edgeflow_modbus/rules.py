@@ -21,12 +21,12 @@ _LARGEST = {"float16": 65504.0, "float32": (2 - 2**-23) * 2.0**127}
 _BITS = re.compile(r"\d{1,2}-\d{1,2}")
 _DETAILS = (
     "type", "bit", "bits", "byte", "length", "word_order", "byte_order", "names", "other", "fraction", "factor",
-    "plus", "missing", "write_function", "verify",
+    "plus", "missing", "write_function", "write_with", "verify",
 )  # fmt: skip
 _ONLY: Mapping[str, Sequence[str]] = {
     "coil": ("type", "write_function", "verify"),
     "discrete": ("type",),
-    "input": tuple(name for name in _DETAILS if name not in ("write_function", "verify")),
+    "input": tuple(name for name in _DETAILS if name not in ("write_function", "write_with", "verify")),
     "sunspec": ("names", "other"),
 }
 _WHY = {
@@ -66,6 +66,10 @@ _FITS: Mapping[str, tuple[Callable[[Point], bool], str]] = {
         lambda p: (whole(p.kind) or p.kind.startswith("float")) and _as_it_is(p),
         "`plus` adds numbers; leave out what makes this one something else",
     ),
+    "write_with": (
+        lambda p: p.field is None and p.byte is None and not p.plus and p.write_function != 6,
+        "`write_with` goes with whole registers and function 16; leave out what makes it another one",
+    ),
     "missing": (
         lambda p: p.kind not in ("bool", "bytes"),
         "`missing` goes with numbers and strings; a bool or bytes has no special value",
@@ -81,7 +85,7 @@ def check(point: Point) -> None:
     if len(given) > 1:
         raise ValueError(f"write only one of {' and '.join(given)}; a point has one address")
     written = point.model_fields_set
-    told = [name for name in _DETAILS if name in written and getattr(point, name) not in (None, ())]
+    told = [name for name in _DETAILS if name in written and getattr(point, name) not in (None, (), {})]
     for name in told:
         if name not in _ONLY.get(given[0], _DETAILS):
             raise ValueError(f"{_WHY[given[0]]}; leave out `{name}`")
@@ -134,9 +138,25 @@ def _check_registers(point: Point, told: Sequence[str]) -> None:
         raise ValueError(f"a fraction of {point.fraction} bits does not fit {point.kind}")
     if point.address in point.plus:
         raise ValueError(f"`plus` names the point's own address {point.address}; write only the others")
+    _check_beside(point)
     for each in point.missing:
         if not _can_be_missing(point, each):
             raise ValueError(f"`missing: {each}` is nothing that {point.kind} can hold")
+
+
+def _check_beside(point: Point) -> None:
+    own = range(point.address, point.address + point.count)
+    if not point.write_with:
+        return
+    for address in point.write_with:
+        if address in own:
+            raise ValueError(f"`write_with` names the point's own register {address}; write only the others")
+    written = sorted((*own, *point.write_with))
+    if missing := sorted({*range(written[0], written[-1])} - {*written})[:3]:
+        raise ValueError(
+            f"`write_with` leaves out register {missing[0]}: one request writes neighbours only; say what goes there, "
+            "or `keep` for what it holds"
+        )
 
 
 def _can_be_missing(point: Point, each: float | str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
 from edgeflow.errors import Silent
-from edgeflow_modbus.pdu import ILLEGAL_FUNCTION, Refused, Table
+from edgeflow_modbus.pdu import ACKNOWLEDGE, BUSY, FAILED, ILLEGAL_FUNCTION, Refused, Table
 
 Read = Callable[[int, int], Awaitable[bytes]]
 """Reads so many addresses from one on; raises Refused or Silent."""
@@ -17,8 +17,6 @@ Answer = Literal["yes", "no", "none", "busy", "silent"]
 """`no`: refused; `none`: the device has no such table; `busy`: it failed, or had no time, each time it was asked."""
 Outcome = Literal["yes", "no", "busy", "silent", "untried"]
 
-_FAILED, _ACKNOWLEDGE, _BUSY = 4, 5, 6
-"""Exceptions that say nothing of the address: server device failure, acknowledge, server device busy."""
 _AGAIN = 3
 _MOST_IN_VAIN = 8
 """A device that so often stays with "failed" means it: then nothing is asked again."""
@@ -105,7 +103,7 @@ class Survey:
         except Refused as refused:
             if not refused.from_gateway:
                 self._in_a_row = 0
-                busy = refused.code in (_FAILED, _ACKNOWLEDGE, _BUSY)
+                busy = refused.code in (FAILED, ACKNOWLEDGE, BUSY)  # they say nothing of the address
                 return "none" if refused.code == ILLEGAL_FUNCTION else "busy" if busy else "no"
         except Silent:
             pass

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from struct import Struct
 from typing import TypeVar, cast
 
-from edgeflow.errors import LinkDown, Rejected
-from edgeflow_modbus.pdu import MAX_PDU, Refused, Request
+from edgeflow.errors import LinkDown
+from edgeflow_modbus.pdu import MAX_PDU, Altered, Refused, Request
 from edgeflow_modbus.space import Manners
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 
@@ -194,12 +194,12 @@ class TcpWire(asyncio.Protocol):
         elif not request.size and frame.startswith(request.head, _HEADER_SIZE - 1):
             self._answer(frame)
         elif function in (5, 6) and len(frame) == self._size and frame.startswith(request.pdu[:3], _HEADER_SIZE - 1):
-            self.roll.heard(unit)  # a device that limits what it takes: the answer is whole, and is no yes
+            self.roll.heard(unit)  # a device that limits what it takes: the answer is whole
             waiting, self._waiting, self._size = self._waiting, None, 0
             if not waiting.done():
                 got = frame[_HEADER_SIZE - 1 :].hex(" ")
                 reason = f"unit {unit} answered {got} when it was asked to {request.about} as {request.pdu.hex(' ')}"
-                waiting.set_exception(Rejected(reason))
+                waiting.set_exception(Altered(reason))
         else:
             self._wrong(
                 f"{self._where} gave a wrong answer to the request to {request.about} (unit {unit}): "

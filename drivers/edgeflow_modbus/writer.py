@@ -1,94 +1,88 @@
-"""Writes values: checked before the first is sent, neighbours in one request, read back where that is asked for."""
+"""Writes values: checked before the first is sent, neighbours in one request, by the function that the device takes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
-from edgeflow.errors import Rejected
+from edgeflow.errors import Rejected, Silent
 from edgeflow.model import Scalar
 from edgeflow_modbus.codec import NoValue, parts, registers_decoder, times_power_of_ten
 from edgeflow_modbus.config import Device, Point, writable
-from edgeflow_modbus.encoder import boolean, encode, keep_mask, raw_of
+from edgeflow_modbus.payload import (
+    Payload,
+    about_of,
+    difference,
+    groups,
+    holds,
+    joined,
+    mask_of,
+    name_of,
+    payload,
+    place_of,
+    request_of,
+    singles,
+)
 from edgeflow_modbus.pdu import (
-    ILLEGAL_FUNCTION,
-    MAX_WRITTEN_COILS,
-    MAX_WRITTEN_REGISTERS,
+    ACKNOWLEDGE,
+    BUSY,
+    GATEWAY_NO_ANSWER,
+    ILLEGAL_VALUE,
+    NOT_DONE,
+    Altered,
     Refused,
     Request,
     Table,
     mask_register,
     place,
     read,
-    write_coils,
     write_registers,
 )
-from edgeflow_modbus.space import Layout
 from edgeflow_modbus.wire import Wire
 
 _LOOKS_S = (0.0, 0.05, 0.1, 0.2)
 """The pauses before each look at what was written: some devices take a moment until they show it."""
+_BUSY_S = (0.05, 0.15)
+"""The pauses before a busy device is asked again: it says that it has not done it, and to come later."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """One value ready to be written: a coil (`shape` None), or registers with their bytes.
-
-    `function`: 6 for one at a time, 16 for always the function for several, None for whichever is shorter.
-    """
-
-    table: Table
-    start: int
-    count: int
-    payload: bytes
-    shape: Layout | None
-    function: int | None
-    verify: bool
-
-    @property
-    def partial(self) -> bool:
-        return self.shape is not None and self.shape.partial
-
-    def follows(self, group: Sequence[_Item], device: Device) -> bool:
-        """Whether it can go into the same request."""
-        first, last = group[0], group[-1]
-        if (self.table, self.function, self.verify) != (first.table, first.function, first.verify):
-            return False
-        if self.partial or first.partial:
-            return self.partial and first.partial and self.start == first.start
-        limit = MAX_WRITTEN_COILS if self.table is Table.COIL else MAX_WRITTEN_REGISTERS
-        if self.verify and self.table is not Table.COIL:
-            limit = min(limit, device.max_registers)
-        return self.start == last.start + last.count and self.start + self.count - first.start <= limit
+_Place = tuple[int, Table, int]
+"""A unit, and where in it."""
 
 
 class Writer:
-    """Writes to the units behind one wire, and remembers which functions they do not have."""
+    """Writes to the units behind one wire, and learns for each register and coil which function it takes."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._lacks: set[tuple[int, int]] = set()
+        self._takes: dict[_Place, int] = {}
+        """The function that a place takes, where the usual one was refused and this one was not."""
+        self._alone: set[_Place] = set()
+        """What is not taken together with its neighbours, but was taken by itself."""
 
     async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
         """Writes in order, neighbours in one request (functions 5, 6, 15, 16, and 22 for bits and bytes).
 
-        Every value is checked before the first is sent. Raises Rejected with the reason; where the device
-        refuses one request of several, those before it have been written.
+        Every value is checked before the first is sent. To return means: sent, and acknowledged by the device.
+        Raises Rejected with the reason (those before the one that was refused have been written), and Silent or
+        LinkDown where nobody knows whether the device took it: then it is not sent again by another function.
         """
-        items = [
-            _item(device, point, value, await self._power(device, point, deadline))
+        payloads = [
+            payload(device, point, value, await self._power(device, point, deadline))
             for point, value in zip(points, values, strict=True)
         ]
         time = asyncio.get_running_loop().time
-        for group in _groups(device, items):
+        for group in groups(device, payloads):
             begun = time()
-            if group[0].partial:
+            if group[0].beside:
+                await self._write_joined(device, group, deadline)
+            elif group[0].partial:
                 await self._write_bits(device, group, deadline)
             else:
                 await self._write_whole(device, group, deadline)
             if group[0].verify:
-                await self._verify(device, group, time() - begun, deadline)
+                for some in [[each] for each in group] if group[0].beside else [group]:
+                    await self._verify(device, some, time() - begun, deadline)
 
     async def _power(self, device: Device, point: Point, deadline: float) -> int:
         """The power of ten that the register of `factor` holds now; 0 where there is none."""
@@ -103,68 +97,133 @@ class Writer:
         try:
             times_power_of_ten(1, power)
         except NoValue as reason:
-            raise Rejected(f"{_name(point)} cannot be written: {reason}") from None
+            raise Rejected(f"{name_of(point)} cannot be written: {reason}") from None
         return power
 
     async def _ask(self, request: Request, deadline: float) -> bytes:
         return await self._wire.bind(request)(deadline)
 
+    async def _send(self, request: Request, deadline: float) -> None:
+        """One request that writes; returns where the device acknowledges it, whatever it made of the value.
+
+        Exception 5 is an acknowledgement, 6 asks to come again, and by 11 a gateway says that the unit behind it
+        has not answered: all others are a refusal.
+        """
+        time = asyncio.get_running_loop().time
+        for pause_s in (*_BUSY_S, None):
+            try:
+                await self._ask(request, deadline)
+            except Altered:
+                return
+            except Refused as refusal:
+                if refusal.code == ACKNOWLEDGE:
+                    return
+                if refusal.code == GATEWAY_NO_ANSWER:
+                    text = f"the gateway heard nothing of unit {request.unit} when it was to {request.about} "
+                    raise Silent(f"{text}(exception 11)") from None
+                if refusal.code != BUSY or pause_s is None or time() + pause_s >= deadline:
+                    raise
+                await asyncio.sleep(pause_s)
+            else:
+                return
+
     # --- whole registers and coils ---
 
-    async def _write_whole(self, device: Device, group: Sequence[_Item], deadline: float) -> None:
-        """By the function that the device takes: asked for, found out before, or the shorter one."""
-        count = sum(item.count for item in group)
-        coils = group[0].table is Table.COIL
-        one, several = (5, 15) if coils else (6, 16)
-        torn = any(item.count > 1 for item in group)  # a long value is written at once, unless 6 is asked for
-        apart = group[0].function == 6 or ((device.unit, several) in self._lacks and not torn)
-        together = group[0].function == 16 or (device.unit, one) in self._lacks
-        if apart and not together:
-            for single in _singles(group):
-                await self._ask(_request(device, [single]), deadline)
+    async def _write_whole(self, device: Device, group: Sequence[Payload], deadline: float) -> None:
+        """Neighbours in one request, or each by itself where they are not taken together."""
+        if group[0].function == 6:
+            for single in singles(group):
+                await self._send(request_of(device, [single], several=False), deadline)
             return
-        used = several if together or count > 1 else one
-        try:
-            await self._ask(_request(device, group, several=used == several), deadline)
-        except Refused as refusal:
-            if refusal.code != ILLEGAL_FUNCTION or group[0].function or together:
-                raise
-            if torn:
-                raise Rejected(f"{refusal}; where it takes only function 6, say `write_function: 6`") from None
-            self._lacks.add((device.unit, used))
-            await self._write_whole(device, group, deadline)
+        places = {_place(device, each) for each in group}
+        together = len(group) > 1 and not places & self._alone
+        if together:
+            try:
+                await self._send(request_of(device, group, several=True), deadline)
+            except Refused as refusal:
+                if refusal.code not in NOT_DONE or group[0].function == 16:
+                    raise
+            else:
+                return
+        for each in group:
+            await self._write_one(device, each, deadline)
+        if together:
+            self._alone |= places
+
+    async def _write_one(self, device: Device, each: Payload, deadline: float) -> None:
+        """By the function that the place is known to take, or else by the short one, and by the other if refused."""
+        one, several = (5, 15) if each.table is Table.COIL else (6, 16)
+        own = _place(device, each)
+        if each.function == 16 or each.count > 1:  # a long value is never torn, unless 6 is asked for
+            functions = [several]
+        else:
+            functions = [several, one] if self._takes.get(own) == several else [one, several]
+        refused: Refused | None = None
+        for function in functions:
+            try:
+                await self._send(request_of(device, [each], several=function == several), deadline)
+            except Refused as refusal:
+                if refusal.code not in NOT_DONE:
+                    raise
+                refused = refused or refusal
+            else:
+                if function != functions[0]:
+                    self._takes[own] = function
+                return
+        assert refused is not None
+        if each.count > 1 and not each.function and refused.code != ILLEGAL_VALUE:
+            raise Rejected(f"{refused}; where it takes only function 6, say `write_function: 6`")
+        raise refused
+
+    # --- registers that belong into one request ---
+
+    async def _write_joined(self, device: Device, group: Sequence[Payload], deadline: float) -> None:
+        """All registers that are written along, in one request of function 16 and never in several."""
+        words = joined(group)
+        first = device.first(Table.REGISTER)
+        for start, count in _runs([address for address, word in words.items() if word is None]):
+            about = f"read {place(Table.REGISTER, start + first, count)}, which keep their values"
+            held = await self._ask(read(device.unit, Table.REGISTER, start, count, about), deadline)
+            words |= {start + i: held[2 * i : 2 * i + 2] for i in range(count)}
+        for start, count in _runs(list(words)):  # one: that is checked where it is configured
+            data = b"".join(words[start + i] or b"" for i in range(count))
+            about = f"write {place(Table.REGISTER, start + first, count)}"
+            await self._send(write_registers(device.unit, start, data, about, several=True), deadline)
 
     # --- some bits of a register ---
 
-    async def _write_bits(self, device: Device, group: Sequence[_Item], deadline: float) -> None:
-        """By function 22, or by reading and writing where the device lacks it."""
-        start, about = group[0].start, _about(device, group)
-        keep, put = _mask(group)
-        if group[0].function is None and (device.unit, 22) not in self._lacks:
+    async def _write_bits(self, device: Device, group: Sequence[Payload], deadline: float) -> None:
+        """By function 22, or by reading and writing where the register does not take that."""
+        start, about = group[0].start, about_of(device, group)
+        own = (device.unit, Table.REGISTER, start)
+        keep, put = mask_of(group)
+        masked = group[0].function is None and self._takes.get(own, 22) == 22
+        if masked:
             try:
-                await self._ask(mask_register(device.unit, start, keep, put, about), deadline)
+                await self._send(mask_register(device.unit, start, keep, put, about), deadline)
             except Refused as refusal:
-                if refusal.code != ILLEGAL_FUNCTION:
+                if refusal.code not in NOT_DONE:
                     raise
-                self._lacks.add((device.unit, 22))
             else:
                 return
         now = await self._ask(read(device.unit, Table.REGISTER, start, 1, about), deadline)
         new = (int.from_bytes(now, "big") & keep | put).to_bytes(2, "big")
-        whole = _Item(Table.REGISTER, start, 1, new, None, group[0].function, group[0].verify)
+        whole = Payload(Table.REGISTER, start, 1, new, None, group[0].function, group[0].verify)
         await self._write_whole(device, [whole], deadline)
+        if masked:
+            self._takes.setdefault(own, 6)
 
     # --- reading back ---
 
-    async def _verify(self, device: Device, group: Sequence[_Item], took: float, deadline: float) -> None:
+    async def _verify(self, device: Device, group: Sequence[Payload], took: float, deadline: float) -> None:
         """Looks whether the device holds what was written, a few times and never beyond the deadline.
 
         `took`: how many seconds the writing took, which tells how long reading may take.
         """
         time = asyncio.get_running_loop().time
         start, end = group[0].start, group[-1].start + group[-1].count
-        place_ = _place(device, group)
-        request = read(device.unit, group[0].table, start, end - start, f"read back {place_}")
+        where = place_of(device, group)
+        request = read(device.unit, group[0].table, start, end - start, f"read back {where}")
         held = b""
         for pause_s in _LOOKS_S:
             if time() + pause_s + 1.5 * took >= deadline:
@@ -174,114 +233,23 @@ class Writer:
             try:
                 held = await self._ask(request, deadline)
             except Refused as refusal:
-                raise Rejected(f"{place_} was written, but nobody knows whether it took it: {refusal}") from None
-            if _holds(group, held):
+                raise Rejected(f"{where} was written and acknowledged, but cannot be read back: {refusal}") from None
+            if holds(group, held):
                 return
             took = max(took, time() - begun)
         if not held:
-            raise Rejected(f"{place_} was written, but there was no time left to read it back; give it more `timeout`")
-        raise Rejected(_difference(device, group, held))
+            raise Rejected(f"{where} was written, but there was no time left to read it back; give it more `timeout`")
+        raise Rejected(difference(device, group, held))
 
 
-def _item(device: Device, point: Point, value: Scalar, power: int) -> _Item:
-    """Checks and encodes a value; raises Rejected, saying for which point."""
-    name = _name(point)
-    if point.plus:
-        raise Rejected(f"{name} cannot be written: it is a sum")
-    if point.bits is not None and point.count > 1:
-        raise Rejected(f"{name} cannot be written: bits of more than one register cannot be changed at once")
-    if not writable(point):
-        raise Rejected(f"{name} is read only; only coils and holding registers can be written")
-    own = parts(point, device)[0]
-    if value is None:
-        raise Rejected(f"{name}: there is no value to write")
-    function = point.write_function or device.write_function
-    verify = device.verify if point.verify is None else point.verify
-    try:
-        payload = bytes((boolean(value),)) if own.layout is None else encode(own.layout, raw_of(point, value, power))
-    except Rejected as reason:
-        raise Rejected(f"{name} cannot take the value: {reason}") from None
-    return _Item(own.table, own.start, own.count, payload, own.layout, function, verify)
+def _place(device: Device, each: Payload) -> _Place:
+    return device.unit, each.table, each.start
 
 
-def _name(point: Point) -> str:
-    if point.sunspec is not None:
-        return f"SunSpec {', '.join(point.sunspec)}"
-    return place(point.table, point.address, point.count)
-
-
-def _groups(device: Device, items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    """The items of each request, in order."""
-    group: list[_Item] = []
-    for item in items:
-        if group and not item.follows(group, device):
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
-
-
-def _singles(group: Sequence[_Item]) -> Iterator[_Item]:
-    """The registers or coils of a group, each by itself."""
-    payload = _bytes(group)
-    size = 1 if group[0].table is Table.COIL else 2
-    for i in range(len(payload) // size):
-        own = payload[i * size : (i + 1) * size]
-        yield _Item(group[0].table, group[0].start + i, 1, own, None, group[0].function, group[0].verify)
-
-
-def _bytes(group: Sequence[_Item]) -> bytes:
-    return _mask(group)[1].to_bytes(2, "big") if group[0].partial else b"".join(item.payload for item in group)
-
-
-def _mask(group: Sequence[_Item]) -> tuple[int, int]:
-    """The bits of a register that stay, and those that are put in."""
-    keep, put = 0xFFFF, 0
-    for item in group:
-        assert item.shape is not None
-        mine = keep_mask(item.shape)
-        keep, put = keep & mine, put & mine | int.from_bytes(item.payload, "big")
-    return keep, put
-
-
-def _holds(group: Sequence[_Item], held: bytes) -> bool:
-    """Whether the payload of an answer is what was written."""
-    if group[0].table is Table.COIL:
-        return all(held[i // 8] >> i % 8 & 1 == item.payload[0] for i, item in enumerate(group))
-    if group[0].partial:
-        keep, put = _mask(group)
-        return int.from_bytes(held, "big") & ~keep == put
-    return held == _bytes(group)
-
-
-def _difference(device: Device, group: Sequence[_Item], held: bytes) -> str:
-    """The first value that the device holds otherwise than it was written, in words."""
-    wanted: Scalar
-    found: Scalar
-    for item in group:
-        at = item.start - group[0].start
-        if item.shape is None:
-            wanted, found = item.payload[0] == 1, held[at // 8] >> at % 8 & 1 == 1
-        else:
-            decode = registers_decoder([(0, item.shape)])
-            wanted, found = decode(item.payload)[0], decode(held[2 * at : 2 * (at + item.count)])[0]
-        if wanted != found:
-            return f"{_place(device, [item])} was written as {wanted!r}, but the device holds {found!r}"
-    return f"{_place(device, group)} was written, but the device holds {held.hex(' ')}"
-
-
-def _place(device: Device, group: Sequence[_Item]) -> str:
-    first, last = group[0], group[-1]
-    return place(first.table, first.start + device.first(first.table), last.start + last.count - first.start)
-
-
-def _about(device: Device, group: Sequence[_Item]) -> str:
-    return f"write {_place(device, group)}"
-
-
-def _request(device: Device, group: Sequence[_Item], *, several: bool = False) -> Request:
-    payload, about = _bytes(group), _about(device, group)
-    if group[0].table is Table.COIL:
-        return write_coils(device.unit, group[0].start, [byte == 1 for byte in payload], about, several=several)
-    return write_registers(device.unit, group[0].start, payload, about, several=several)
+def _runs(addresses: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Rising addresses as (first, count) of those that follow one another."""
+    if not addresses:
+        return
+    ends = [i for i, (a, b) in enumerate(pairwise(addresses), 1) if b != a + 1]
+    for begin, end in pairwise([0, *ends, len(addresses)]):
+        yield addresses[begin], end - begin

@@ -4,14 +4,16 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from pydantic import ValidationError
 from pymodbus.constants import ExcCodes
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
-from edgeflow.errors import Rejected
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
+from edgeflow_modbus.pdu import Refused
 
 
 class Plc:
@@ -20,6 +22,7 @@ class Plc:
     def __init__(self):
         self.asked = []
         self.lacks = set()
+        self.refuses = lambda function, address, count: 0
         self.change = lambda values: None
         self.show = lambda registers, at: None
         self.pause_s = 0.0
@@ -31,6 +34,8 @@ class Plc:
         await asyncio.sleep(self.pause_s)
         if function in self.lacks:
             return ExcCodes.ILLEGAL_FUNCTION
+        if not reads_besides and (code := self.refuses(function, address, count)):
+            return ExcCodes(code)
         if values is not None:
             self.change(values)
         elif function == 3:
@@ -138,7 +143,7 @@ async def test_a_function_that_the_device_lacks_is_found_out_once():
     async with plc_and_session() as (plc, write, held):
         plc.lacks = {5, 6, 22}
         points = ((register(1), 7), (register(3, bit=2), True), (Point(coil=4), True))
-        assert [function for function, _, _ in await write(*points)] == [6, 16, 22, 3, 16, 5, 15]
+        assert [function for function, _, _ in await write(*points)] == [6, 16, 22, 3, 6, 16, 5, 15]
         assert [function for function, _, _ in await write(*points)] == [16, 3, 16, 15]
         assert await held(*(point for point, _ in points)) == [7, True, True]
 
@@ -199,14 +204,13 @@ async def test_a_device_that_keeps_another_value_is_told_with_both():
             await write((Point(coil=3), True), verify=True, write_function=16)
 
 
-async def test_a_device_that_answers_a_write_with_another_value_did_not_take_it():
+async def test_a_device_that_acknowledges_with_another_value_has_not_refused_and_what_it_holds_is_read_back():
     async with plc_and_session() as (plc, write, held):
         plc.change = lambda values: values.__setitem__(0, min(values[0], 100))
-        with pytest.raises(
-            Rejected, match="unit 1 answered 06 00 28 00 64 when it was asked to write holding register"
-        ):
-            await write((register(40), 500))
+        assert await write((register(40), 500)) == [(6, 40, 1)], "acknowledged, and not sent again by another function"
         assert await held(register(40)) == [100], "the link goes on"
+        with pytest.raises(Rejected, match="holding register 40 was written as 500, but the device holds 100"):
+            await write((register(40), 500), verify=True)
 
 
 async def test_a_device_that_takes_a_moment_to_show_what_was_written_is_waited_for():
@@ -231,7 +235,9 @@ async def test_reading_back_never_goes_beyond_the_deadline():
 async def test_what_cannot_be_read_back_is_told_as_unknown():
     async with plc_and_session() as (plc, write, _):
         plc.lacks = {3}
-        with pytest.raises(Rejected, match="was written, but nobody knows whether it took it: unit 1 refused to read"):
+        with pytest.raises(
+            Rejected, match="was written and acknowledged, but cannot be read back: unit 1 refused to read"
+        ):
             await write((register(40), 500), verify=True)
 
 
@@ -252,3 +258,164 @@ async def test_what_cannot_be_written_is_rejected_before_anything_is_sent(point,
             await write((register(50), 7), (point, value))
         assert said in str(error.value)
         assert not plc.asked
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("make", "one", "several"), [(register, 6, 16), (lambda address: Point(coil=address), 5, 15)], ids=["word", "coil"]
+)
+async def test_which_function_is_taken_is_learned_for_each_register_and_coil_by_itself(code, make, one, several):
+    async with plc_and_session() as (plc, write, held):
+        wrong = {10: one, 20: several}
+        plc.refuses = lambda function, address, count: code if wrong.get(address) == function else 0
+        points = [(make(address), 1) for address in (10, 20, 30)]
+        assert [function for function, _, _ in await write(*points)] == [one, several, one, one]
+        assert [function for function, _, _ in await write(*points)] == [several, one, one], "and remembered"
+        assert await held(*(point for point, _ in points)) == [1, 1, 1]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+async def test_neighbours_of_which_one_takes_only_the_short_function_are_written_apart_from_then_on(code):
+    async with plc_and_session() as (plc, write, held):
+        plc.refuses = lambda function, address, count: code if function == 16 and address <= 11 < address + count else 0
+        points = [(register(address), address) for address in (10, 11, 12)]
+        assert await write(*points) == [(16, 10, 3), (6, 10, 1), (6, 11, 1), (6, 12, 1)]
+        assert await write(*points) == [(6, 10, 1), (6, 11, 1), (6, 12, 1)]
+        others = [(register(address), address) for address in (20, 21)]
+        assert await write(*others) == [(16, 20, 2)], "never for the whole unit"
+        assert await held(register(10), register(11), register(12)) == [10, 11, 12]
+
+
+async def test_neighbours_that_are_not_taken_together_are_not_sent_together_again_and_again():
+    async with plc_and_session() as (plc, write, _):
+        plc.refuses = lambda function, address, count: 3 if function == 6 or count > 1 else 0
+        points = [(register(10), 1), (register(11), 2)]
+        assert [request[0] for request in await write(*points)] == [16, 6, 16, 6, 16]
+        assert await write(*points) == [(16, 10, 1), (16, 11, 1)]
+
+
+@pytest.mark.parametrize("code", [2, 3, 4])
+async def test_a_register_that_does_not_take_function_22_has_its_other_bits_written_back(code):
+    async with plc_and_session([0x00F0] * 100) as (plc, write, held):
+        plc.refuses = lambda function, address, count: code if (function, address) == (22, 5) else 0
+        assert [function for function, _, _ in await write((register(5, bit=0), True))] == [22, 3, 6]
+        assert [function for function, _, _ in await write((register(5, bit=1), True))] == [3, 6]
+        assert [function for function, _, _ in await write((register(6, bit=1), True))] == [22]
+        assert await held(register(5), register(6)) == [0xF3, 0xF2]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4])
+async def test_what_both_functions_refuse_is_refused_with_the_reason_of_the_first(code):
+    async with plc_and_session() as (plc, write, _):
+        plc.refuses = lambda function, address, count: code
+        with pytest.raises(Refused, match=rf"refused to write holding register 7 \(function 6\) with exception {code}"):
+            await write((register(7), 1))
+        assert plc.functions == [6, 16]
+
+
+@pytest.mark.parametrize("code", [6, 8, 10])
+async def test_what_says_nothing_of_the_function_is_not_tried_with_the_other(code):
+    async with plc_and_session() as (plc, write, _):
+        plc.refuses = lambda function, address, count: code
+        with pytest.raises(Refused, match=f"exception {code}"):
+            await write((register(7), 1))
+        assert set(plc.functions) == {6}
+
+
+async def test_a_busy_device_is_asked_again():
+    async with plc_and_session() as (plc, write, held):
+        codes = iter([6, 6, 0])
+        plc.refuses = lambda function, address, count: next(codes)
+        assert await write((register(7), 1)) == [(6, 7, 1)] * 3
+        plc.refuses = lambda function, address, count: 0
+        assert await held(register(7)) == [1]
+
+
+async def test_exception_5_is_an_acknowledgement():
+    async with plc_and_session() as (plc, write, _):
+        plc.refuses = lambda function, address, count: 5
+        assert await write((register(7), 1)) == [(6, 7, 1)]
+
+
+async def test_a_write_that_the_gateway_heard_nothing_of_is_unsure_and_not_repeated():
+    async with plc_and_session() as (plc, write, _):
+        plc.refuses = lambda function, address, count: 11
+        with pytest.raises(Silent, match="the gateway heard nothing of unit 1"):
+            await write((register(7), 1), (register(8), 1))
+        assert plc.asked == [(16, 7, 2)]
+
+
+async def test_a_write_without_an_answer_is_not_repeated_by_another_function():
+    async with plc_and_session() as (plc, write, _):
+        plc.pause_s = 0.5
+        with pytest.raises((LinkDown, Silent)):
+            await write((register(7), 1), patience_s=0.2)
+        await asyncio.sleep(0.5)
+        assert plc.asked == [(6, 7, 1)]
+
+
+# --- what is written beside a value ---
+
+
+async def test_a_value_is_written_with_its_command_in_one_request():
+    async with plc_and_session() as (_, write, held):
+        assert await write((register(10, write_with={11: 0, 12: 0xAA}), 1500)) == [(16, 10, 3)]
+        assert await held(register(10), register(11), register(12)) == [1500, 0, 0xAA]
+
+
+async def test_what_is_kept_is_read_and_written_back_in_the_same_request():
+    async with plc_and_session([0, 7, 8, 9] + [0] * 96) as (_, write, held):
+        point = register(2, type="int16", write_with={1: "keep", 3: "keep", 4: -1})
+        assert await write((point, -5)) == [(3, 1, 1), (3, 3, 1), (16, 1, 4)]
+        assert await held(*map(register, range(1, 5))) == [7, 0xFFFB, 9, 0xFFFF]
+
+
+async def test_values_that_belong_together_go_with_one_command():
+    async with plc_and_session() as (_, write, held):
+        power = register(10, type="int32", write_with={12: "keep", 13: 1})
+        hours = register(12, write_with={10: "keep", 11: "keep", 13: 1})
+        assert await write((power, 70000), (hours, 8)) == [(16, 10, 4)]
+        assert await held(register(10, type="int32"), register(12), register(13)) == [70000, 8, 1]
+        assert await write((hours, 9)) == [(3, 10, 2), (16, 10, 4)]
+        assert await held(register(10, type="int32"), register(12)) == [70000, 9]
+
+
+async def test_what_belongs_together_is_never_written_apart():
+    async with plc_and_session() as (plc, write, _):
+        plc.refuses = lambda function, address, count: 2 if function == 16 else 0
+        with pytest.raises(Refused, match=r"write holding registers 10 to 11 \(function 16\)"):
+            await write((register(10, write_with={11: 1}), 5))
+        assert plc.asked == [(16, 10, 2)]
+
+
+async def test_numbers_of_the_list_hold_for_what_is_written_beside():
+    async with plc_and_session() as (_, write, held):
+        await write((register(40011, write_with={40012: 3}), 5), first_address=40001)
+        assert await held(register(10), register(11)) == [5, 3]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"register": 10, "write_with": {12: 1}}, "leaves out register 11: one request writes neighbours only"),
+        ({"register": 10, "type": "uint32", "write_with": {11: 1}}, "names the point's own register 11"),
+        ({"register": 10, "bit": 1, "write_with": {11: 1}}, "`write_with` goes with whole registers"),
+        ({"register": 10, "write_function": 6, "write_with": {11: 1}}, "`write_with` goes with whole registers"),
+        ({"coil": 10, "write_with": {11: 1}}, "a coil is a single bit; leave out `write_with`"),
+        ({"input": 10, "write_with": {11: 1}}, "an input cannot be written; leave out `write_with`"),
+        ({"register": 10, "write_with": {11: 70000}}, "65535"),
+    ],
+)
+def test_what_cannot_be_written_in_one_request_is_told(keys, said):
+    with pytest.raises(ValidationError) as error:
+        Point.model_validate(keys)
+    assert said in str(error.value)
+
+
+def test_a_device_for_single_registers_cannot_write_several_at_once():
+    point = register(10, write_with={11: 1})
+    assert "needs function 16" in DRIVER.unfit(Device(write_function=6), point)
+    assert DRIVER.unfit(Device(), point) == ""
+    assert "register 40000, which there is not" in DRIVER.unfit(
+        Device(first_address=40001), register(40001, write_with={40000: 1})
+    )
