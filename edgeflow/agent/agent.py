@@ -100,7 +100,7 @@ class Agent:
         homes = Homes(self._state / "drivers")
         devices = Devices(config.plant, config.outputs, conductor.block, clock, homes.of)
         conductor.outputs = devices
-        deployments = Deployments(config, engine, store, documents, clock)
+        deployments = Deployments(config, conductor, store, documents, clock)
         core = Core(
             config=config,
             state=self._state,
@@ -138,7 +138,7 @@ class Agent:
                     group.create_task(devices.run(), name="devices"),
                     group.create_task(kept_up("services", services.run), name="services"),
                     group.create_task(kept_up("homes of the drivers", homes.run), name="homes"),
-                    group.create_task(kept_up("trials", deployments.finish_trials), name="trials"),
+                    group.create_task(kept_up("deployments", deployments.watch), name="deployments"),
                     group.create_task(serve(), name="front"),
                 ]
                 notify("READY=1")

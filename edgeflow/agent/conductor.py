@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
 from edgeflow.clock import SystemClock
-from edgeflow.engine.engine import Commit, Engine
+from edgeflow.engine.engine import Engine
 from edgeflow.errors import LinkDown
 from edgeflow.model import Answer, Block, Call, Record, Request, Value
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.store.database import StoreError
-from edgeflow.store.store import AuditEntry, Store
+from edgeflow.store.store import AuditEntry, FlowPointer, Store
 from edgeflow.units import NS_PER_S, duration_text
 from edgeflow.web.latest import Latest
 
@@ -51,6 +51,31 @@ class ConductorStats:
     lag_ns: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """What a change of a flow's version must bring to the disk: its pointer, and the states of the good version.
+
+    `good` None leaves those that are kept; an empty mapping forgets them.
+    """
+
+    pointer: FlowPointer
+    good: Mapping[str, bytes] | None = None
+
+
+@dataclass(slots=True)
+class _Unsaved:
+    """Everything that the disk does not have yet, in the order it came."""
+
+    states: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    audit: list[AuditEntry] = field(default_factory=list)
+    pointers: dict[str, FlowPointer] = field(default_factory=dict)
+    good: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    waiting: list[asyncio.Event] = field(default_factory=list)
+
+
 class Conductor:
     """Between the shell and the engine. Everything but `run` and `committed` is synchronous."""
 
@@ -73,12 +98,9 @@ class Conductor:
         self._note, self._submit, self._live, self._alive = note, submit, live, alive
         self._wake_at: int | None = None
         self._waking: asyncio.TimerHandle | None = None
-        self._audit: list[AuditEntry] = []
-        self._unsaved = Commit({}, [], [])
+        self._unsaved, self._committing = _Unsaved(), asyncio.Lock()
         self._refused = ""
         self._kept: set[str] = set()
-        self._done: list[str] = []
-        self._waiting: list[asyncio.Event] = []
 
     def block(self, block: Block) -> None:
         """A device has delivered."""
@@ -101,7 +123,7 @@ class Conductor:
         """A call is done."""
         if answer.call in self._kept:
             self._kept.discard(answer.call)
-            self._done.append(answer.call)
+            self._unsaved.done.append(answer.call)
         self.engine.answer(answer)
         self.effects()
 
@@ -109,13 +131,13 @@ class Conductor:
         """An operator has done something. Raises Rejected."""
         now = self._clock.now_ns()
         self.engine.message(instance, node, port, value, now)
-        self._audit.append(AuditEntry(now, who, f"{instance}/{node}.{port}", repr(value)))
+        self._unsaved.audit.append(AuditEntry(now, who, f"{instance}/{node}.{port}", repr(value)))
         self.effects()
 
     def override(self, request: Request, detail: str) -> None:
         """An operator outdoes the flows for a while."""
         self.engine.requests.put(request)
-        self._audit.append(AuditEntry(request.since, request.owner, f"write {request.output}", detail))
+        self._unsaved.audit.append(AuditEntry(request.since, request.owner, f"write {request.output}", detail))
         self.effects()
 
     def relent(self, request: Request, before: Request | None, reason: str) -> None:
@@ -125,7 +147,7 @@ class Conductor:
             self.engine.requests.put(before)
         else:
             self.engine.requests.drop(request.output, request.owner)
-        self._audit.append(AuditEntry(now, request.owner, f"write {request.output}", f"failed: {reason}"))
+        self._unsaved.audit.append(AuditEntry(now, request.owner, f"write {request.output}", f"failed: {reason}"))
         self.effects()
 
     def effects(self) -> None:
@@ -198,57 +220,85 @@ class Conductor:
 
         Where the disk refuses, everything is kept in memory and tried again with the next commit.
         """
-        waiting, self._waiting = self._waiting, []
-        new = self.engine.commit(windows=windows) or Commit({}, [], [])
+        async with self._committing:
+            await self._commit(windows=windows)
+
+    async def switch(self, work: Callable[[], Switch]) -> None:
+        """Does `work`, which swaps the version of a flow between two ticks, and commits it with its pointer.
+
+        One transaction holds the pointer, every state of the version that runs now, and all results until
+        then. What `work` raises comes through, and then nothing has changed.
+        """
+        async with self._committing:
+            made = work()
+            self._unsaved.pointers[made.pointer.instance] = made.pointer
+            if made.good is not None:
+                self._unsaved.good[made.pointer.instance] = made.good
+            self.effects()
+            await self._commit(windows=True)
+
+    async def _commit(self, *, windows: bool) -> None:
+        new = self.engine.commit(windows=windows)
         self.effects()  # a state that cannot be saved has stopped its flow
-        unsaved = self._unsaved
-        states, records, calls = unsaved.states | new.states, unsaved.records + new.records, unsaved.calls + new.calls
-        audit, self._audit = self._audit, []
-        done, self._done = self._done, []
-        for record in new.records:
-            self.latest.take(record)
-        kept = [call for call in calls if not call.wants_answer]
+        work, self._unsaved = self._unsaved, _Unsaved()
+        if new is not None:
+            work.states |= new.states
+            work.records += new.records
+            work.calls += new.calls
+            for record in new.records:
+                self.latest.take(record)
+        kept = [call for call in work.calls if not call.wants_answer]
         try:
-            await self._store.commit(states, records, calls=kept, done=done, audit=audit)
+            await self._store.commit(
+                work.states,
+                work.records,
+                calls=kept,
+                done=work.done,
+                pointers=tuple(work.pointers.values()),
+                good=work.good,
+                audit=work.audit,
+            )
         except StoreError as error:
-            self._audit = (audit + self._audit)[-_MOST_UNSAVED:]
-            self._waiting = waiting + self._waiting
-            self._done = done + self._done
-            self._keep(Commit(states, records, calls), str(error))
+            self._keep(work, str(error))
             return
         if self._refused:
-            log.info("the disk takes data again", records=len(records), lost=self.stats.lost)
-        self._unsaved, self._refused = Commit({}, [], []), ""
+            log.info("the disk takes data again", records=len(work.records), lost=self.stats.lost)
+        self._refused = ""
         self.stats.commits += 1
         self._kept.update(call.id for call in kept)
-        for call in calls:
+        for call in work.calls:
             self._submit(call)
-        for event in waiting:
+        for event in work.waiting:
             event.set()
 
-    def _keep(self, commit: Commit, reason: str) -> None:
+    def _keep(self, work: _Unsaved, reason: str) -> None:
         if not self._refused:
             log.error("nothing can be saved; results are kept in memory until the disk takes them", reason=reason)
+        self._refused = reason
         self.stats.failed_commits += 1
-        for queue in (commit.records, commit.calls):
+        for queue in (work.records, work.calls):
             over = max(0, len(queue) - _MOST_UNSAVED)
             if over and not self.stats.lost:
                 log.error("too much waits for the disk; the oldest results and calls are lost")
             self.stats.lost += over
-        self._unsaved, self._refused = commit, reason
-        del commit.records[: max(0, len(commit.records) - _MOST_UNSAVED)]
-        while len(commit.calls) > _MOST_UNSAVED:
-            self.answer(Answer(commit.calls.pop(0).id, ok=False, error=reason, at=self._clock.now_ns()))
+        del work.records[: max(0, len(work.records) - _MOST_UNSAVED)]
+        lost, work.calls = work.calls[:-_MOST_UNSAVED], work.calls[-_MOST_UNSAVED:]
+        since, self._unsaved = self._unsaved, work  # what came while the disk was asked follows
+        work.done += since.done
+        work.audit = (work.audit + since.audit)[-_MOST_UNSAVED:]
+        work.waiting += since.waiting
+        for call in lost:
+            self.answer(Answer(call.id, ok=False, error=reason, at=self._clock.now_ns()))
 
     async def committed(self) -> None:
         """Waits until everything that has happened so far is on the disk; raises LinkDown where it takes nothing."""
         event = asyncio.Event()
-        self._waiting.append(event)
+        self._unsaved.waiting.append(event)
         try:
             async with asyncio.timeout(_COMMITTED_S):
                 await event.wait()
         except TimeoutError:
             raise LinkDown(f"it is in force, but could not be saved: {self._refused or 'the disk is slow'}") from None
         finally:
-            if event in self._waiting:
-                self._waiting.remove(event)
+            if event in self._unsaved.waiting:
+                self._unsaved.waiting.remove(event)

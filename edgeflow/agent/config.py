@@ -29,6 +29,7 @@ from edgeflow.production.calendar import CalendarSettings, TimeZone, three_shift
 from edgeflow.services.settings import ServiceSettings
 from edgeflow.store.settings import StoreSettings
 from edgeflow.sync.settings import CentralSettings
+from edgeflow.units import NS_PER_S, Duration
 
 T = TypeVar("T")
 
@@ -68,6 +69,17 @@ class FlowEntry(Strict):
     given: dict[str, Value] = Field(default_factory=dict, alias="with", description="Its parameters.")
 
 
+class DeploySettings(Strict):
+    """How a new version of a flow is let in."""
+
+    trial: Duration = Field(
+        default=120 * NS_PER_S,
+        ge=NS_PER_S,
+        description="How long a new version is watched before it counts as good; where it fails within that time the "
+        "last good version comes back with its states.",
+    )
+
+
 class Root(Strict):
     """The whole file. The sections that depend on drivers are read by their own part."""
 
@@ -83,6 +95,7 @@ class Root(Strict):
     patterns: dict[str, Any] = Field(default_factory=dict, description="Named patterns of lamps: the site's colours.")
     calendars: dict[str, CalendarSettings] = Field(default_factory=dict, description="Shift calendars by name.")
     flows: dict[InstanceName, FlowEntry] = Field(default_factory=dict, description="Flow instances by name.")
+    deploy: DeploySettings = Field(default=DeploySettings(), description="How new versions of flows are let in.")
     flow_path: tuple[str, ...] = Field(default=(), description="Folders with flows, before those that are shipped.")
     services: ServiceSettings = Field(default=ServiceSettings(), description="MQTT publish and the like.")
     central: CentralSettings | None = Field(default=None, description="The central server; none: a gateway of its own.")

@@ -118,6 +118,7 @@ class View:
             wanted=report.wanted,
             fate=report.fate,
             fate_reason=report.fate_reason,
+            trial_until=report.trial_until or None,
             ticks=running.ticks if running else 0,
             last_tick=utc_text(running.last_at) if running and running.last_at else None,
             us_per_tick=running.busy_ns / running.ticks / 1000 if running and running.ticks else None,

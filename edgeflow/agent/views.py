@@ -73,6 +73,7 @@ class Flow(Told):
         "(tried and taken back).",
     )
     fate_reason: str = Field("", description="Why it was refused or rolled back, in plain words.")
+    trial_until: Time | None = Field(None, description="When its trial ends if nothing goes wrong.")
     ticks: int = Field(0, description="Ticks since the start.")
     last_tick: Time | None = Field(None, description="The time of its last tick.")
     us_per_tick: float | None = Field(None, description="Mean computing time of a tick in microseconds.")

@@ -289,7 +289,9 @@ def _settled(flow: FlowProgress) -> bool:
     if flow.desired is None:
         return True
     reported = flow.reported
-    return reported is not None and reported.fate != "trial" and flow.desired.version == reported.wanted
+    if reported is None or (reported.fate == "trial" and not reported.trial_until):
+        return False
+    return flow.desired.version == reported.wanted
 
 
 def _speaks(protocol: int) -> None:

@@ -1,11 +1,13 @@
-"""Small, slow, readable documents: flow versions by content hash and what else a person may look into."""
+"""Small, slow, readable documents: flow versions, each a file named by its hash, and what else people may look at."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import structlog
 from tinydb import TinyDB, where
 from tinydb.storages import Storage
 
-from edgeflow.document import version
+from edgeflow.document import canonical
 from edgeflow.model import Value
 from edgeflow.store.database import StoreError
 
 log = structlog.get_logger(__name__)
+
+_VERSION = re.compile(r"[0-9a-f]{64}")
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -82,42 +86,68 @@ def _is_table(table: Any) -> bool:
 
 
 class Documents:
-    """The gateway's document file. Its calls wait for the disk: from the event loop use a thread."""
+    """Small documents in one file, and beside it a folder with a file per flow version, named by its hash.
+
+    Its calls wait for the disk: from the event loop use a thread.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        self._flows = path.with_name("flows")
         self._tiny = TinyDB(path=path, storage=AtomicStorage)
-        self._flows = self._tiny.table("flows", cache_size=0)
         self._small = self._tiny.table("documents", cache_size=0)
 
-    def add_flow(self, document: Mapping[str, Any], origin: str = "") -> str:
-        """Keeps a flow document for ever and returns its version, the hash of its content."""
-        found = version(document)
+    def add_flow(self, document: Mapping[str, Any]) -> str:
+        """Keeps a flow document and returns its version, the hash of its content."""
+        content = canonical(document)
+        found = hashlib.sha256(content).hexdigest()
         with self._lock:
-            if not self._flows.contains(where("version") == found):
-                entry = {"version": found, "flow": document.get("flow", ""), "origin": origin, "document": document}
-                self._flows.insert(entry)
+            if self._read(found) is None:
+                self._flows.mkdir(mode=0o700, parents=True, exist_ok=True)
+                replace_file(self._file(found), content)
         return found
 
     def flow(self, wanted: str) -> dict[str, Any] | None:
         """The flow document of a version; None where it is not here, or no longer what it was."""
         with self._lock:
-            entry = self._flows.get(where("version") == wanted)
-        if not isinstance(entry, Mapping):
-            return None
-        document = entry.get("document")
-        return document if isinstance(document, dict) and version(document) == wanted else None
+            content = self._read(wanted)
+        document = None if content is None else json.loads(content)
+        return document if isinstance(document, dict) else None
 
-    def versions(self, flow: str) -> list[str]:
-        """The versions of a flow, in the order they came."""
+    def versions(self) -> list[str]:
+        """The versions that are here, the newest last."""
         with self._lock:
-            return [entry.get("version", "") for entry in self._flows.search(where("flow") == flow)]
+            return self._versions()
+
+    def prune(self, needed: Collection[str], most: int) -> None:
+        """Forgets all versions but those that are needed and the newest of the others, `most` of them."""
+        with self._lock:
+            others = [version for version in self._versions() if version not in needed]
+            for version in others[: max(0, len(others) - most)]:
+                self._file(version).unlink(missing_ok=True)
+
+    def _versions(self) -> list[str]:
+        files = [(path.stat().st_mtime_ns, path.stem) for path in self._flows.glob("*.json")]
+        return [version for _, version in sorted(files) if _VERSION.fullmatch(version)]
+
+    def _file(self, version: str) -> Path:
+        return self._flows / f"{version}.json"
+
+    def _read(self, version: str) -> bytes | None:
+        try:
+            content = self._file(version).read_bytes() if _VERSION.fullmatch(version) else b""
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return content if hashlib.sha256(content).hexdigest() == version else None
 
     def put(self, kind: str, name: str, content: Value) -> None:
-        """Keeps a small document under a name, in place of the one before."""
+        """Keeps a small document under a name, in place of the one before; None forgets it."""
         with self._lock:
             match = (where("kind") == kind) & (where("name") == name)
-            self._small.upsert({"kind": kind, "name": name, "content": content}, match)
+            if content is None:
+                self._small.remove(match)
+            else:
+                self._small.upsert({"kind": kind, "name": name, "content": content}, match)
 
     def get(self, kind: str, name: str) -> Value:
         """A small document, or None."""

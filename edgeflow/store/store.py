@@ -69,6 +69,14 @@ CREATE TABLE call (
 )
 """,
         outbox.WITH_VERSION,
+        """
+CREATE TABLE good_state (
+    flow TEXT NOT NULL,
+    node TEXT NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (flow, node)
+) WITHOUT ROWID
+""",
     ),
 )
 _AUDIT_KEPT = 10_000
@@ -80,8 +88,8 @@ _FORGET_AT = 5_000
 class FlowPointer:
     """Which version an instance of a flow runs, and which one it goes back to.
 
-    `pending` means a version on trial: `good_version` with `good_parameters` is the last that was
-    healthy, `attempts` how often the trial was begun. `revision` is that of the central server's
+    `good_version` with `good_parameters` is the one that was good before it. `pending` means a version on
+    trial, `attempts` how often the trial was begun. `revision` is that of the central server's
     wish, 0 for the local configuration. No parameters: those of the configuration, whatever they are then.
     """
 
@@ -186,22 +194,26 @@ class Store:
         calls: Sequence[Call] = (),
         done: Sequence[str] = (),
         pointers: Sequence[FlowPointer] = (),
+        good: Mapping[str, Mapping[str, bytes]] | None = None,
         audit: Sequence[AuditEntry] = (),
     ) -> None:
         """Keeps all of it, or none of it, in one transaction.
 
         `states`: (flow, node) -> its state, None removes it. `records` join the outbox and are seen by
         the uploader from now on; those with status `live` must not be among them. `calls` are kept until
-        their ids are `done`. Raises StoreError where the disk is full or the file damaged.
+        their ids are `done`. `good`: flow -> the states of its last good version, for as long as another is on
+        trial; none are kept of a flow whose mapping is empty. Raises StoreError where the disk is full or the
+        file damaged.
         """
         rows = _rows(records)
-        if not (states or rows or calls or done or pointers or audit):
+        if not (states or rows or calls or done or pointers or good or audit):
             return
 
         def save(connection: sqlite3.Connection) -> None:
             _save_states(connection, states)
             _save_calls(connection, calls, done)
             _save_pointers(connection, pointers)
+            _save_good(connection, good or {})
             _save_audit(connection, audit)
 
         await self._write(rows, save)
@@ -253,6 +265,11 @@ class Store:
     async def states(self, flow: str) -> dict[str, bytes]:
         """The committed states of a flow's nodes."""
         statement = "SELECT node, state FROM node_state WHERE flow = ?"
+        return dict(await self._database.query(lambda c: c.execute(statement, (flow,)).fetchall()))
+
+    async def good_states(self, flow: str) -> dict[str, bytes]:
+        """What the last good version of a flow had when another went on trial; empty where none is."""
+        statement = "SELECT node, state FROM good_state WHERE flow = ?"
         return dict(await self._database.query(lambda c: c.execute(statement, (flow,)).fetchall()))
 
     async def calls(self) -> list[Call]:
@@ -378,6 +395,14 @@ def _save_states(connection: sqlite3.Connection, states: Mapping[tuple[str, str]
     connection.executemany(
         "INSERT INTO node_state VALUES (?, ?, ?) ON CONFLICT (flow, node) DO UPDATE SET state = excluded.state",
         [(*at, state) for at, state in states.items() if state is not None],
+    )
+
+
+def _save_good(connection: sqlite3.Connection, good: Mapping[str, Mapping[str, bytes]]) -> None:
+    connection.executemany("DELETE FROM good_state WHERE flow = ?", [(flow,) for flow in good])
+    connection.executemany(
+        "INSERT INTO good_state VALUES (?, ?, ?)",
+        [(flow, node, state) for flow, states in good.items() for node, state in states.items()],
     )
 
 

@@ -111,7 +111,7 @@ class Wishes:
         if hashlib.sha256(content).hexdigest() != version:
             raise Rejected(f"the document that came for version {version[:12]} is not the one of that hash")
         try:
-            kept = await asyncio.to_thread(self._documents.add_flow, json.loads(content), "central")
+            kept = await asyncio.to_thread(self._documents.add_flow, json.loads(content))
         except (ValueError, AttributeError) as error:
             raise Rejected(f"the document of version {version[:12]} cannot be read: {error}") from error
         if kept != version:

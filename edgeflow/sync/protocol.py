@@ -141,6 +141,11 @@ class FlowReport(Said):
         "`refused`: it was not let in; `rolled_back`: it was tried and taken back. Empty where none is wanted.",
     )
     fate_reason: str = Field("", description="Why it was refused or rolled back, in words for a person.")
+    trial_until: str = Field(
+        "",
+        description="When the trial ends if nothing goes wrong, RFC 3339 in UTC; empty without one, and for the first "
+        "seconds of it, in which most failures show.",
+    )
 
 
 class Reported(Said):
@@ -209,5 +214,5 @@ class Progress(Said):
     last_seen: str | None = Field(description="When the gateway was last heard of.")
     revision: int = Field(description="Revision of the wishes.")
     reported_revision: int = Field(description="Revision the gateway has dealt with.")
-    settled: bool = Field(description="Whether the gateway has dealt with it and nothing is on trial.")
+    settled: bool = Field(description="Whether the gateway has dealt with it: refused it, or runs it, be it on trial.")
     flows: list[FlowProgress] = Field(description="The instances asked for.")

@@ -122,7 +122,8 @@ def _runs(flow: FlowProgress) -> bool:
     wanted, reported = flow.desired, flow.reported
     return wanted is None or (
         reported is not None
-        and (reported.state, reported.fate, reported.active) == ("running", "accepted", wanted.version)
+        and (reported.state, reported.active) == ("running", wanted.version)
+        and (reported.fate == "accepted" or bool(reported.trial_until))
     )
 
 
@@ -136,7 +137,9 @@ def _line(flow: FlowProgress) -> str:
         active = f"{reported.active[:12]} is quarantined: {reported.reason}"
     words = {
         "": active,
-        "trial": f"tries {reported.wanted[:12]}",
+        "trial": f"runs {reported.wanted[:12]}, on trial until {reported.trial_until}"
+        if reported.trial_until
+        else f"tries {reported.wanted[:12]}",
         "accepted": f"runs {reported.active[:12]}" if reported.state == "running" else active,
         "refused": f"refused {reported.wanted[:12]}; {active}: {reported.fate_reason}",
         "rolled_back": f"rolled back from {reported.wanted[:12]}; {active}: {reported.fate_reason}",

@@ -65,7 +65,7 @@ class Gateway:
         self.services = Services({}, self.conductor.answer, self.clock)
         self.devices = Devices(config.plant, config.outputs, self.conductor.block, self.clock, lambda _: Home())
         self.conductor.outputs = self.devices
-        self.deployments = Deployments(config, self.engine, store, documents, self.clock)
+        self.deployments = Deployments(config, self.conductor, store, documents, self.clock)
         core = Core(
             config=config, state=Path(), clock=self.clock, started_ns=self.clock.now_ns(), token="", engine=self.engine,
             conductor=self.conductor, devices=self.devices, services=self.services, deployments=self.deployments,
@@ -85,7 +85,7 @@ class Gateway:
         self.conductor.effects()
         ended = asyncio.Event()
         commits = asyncio.create_task(self.conductor.run(ended))
-        parts = {asyncio.create_task(self.devices.run()), asyncio.create_task(self.deployments.finish_trials())}
+        parts = {asyncio.create_task(self.devices.run()), asyncio.create_task(self.deployments.watch())}
         try:
             yield
         finally:
@@ -130,6 +130,7 @@ class Folder:
 
 SITE = """\
 gateway: {name: line1}
+deploy: {trial: 2 s}
 links: {plc: {driver: fake}}
 devices:
   d:

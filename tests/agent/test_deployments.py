@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeflow.agent.deployments import MORE_VERSIONS
 from edgeflow.document import parse, version
 from edgeflow.model import Value
+from edgeflow.store.database import Database
 from edgeflow.store.store import FlowPointer
 from edgeflow.sync.protocol import FlowReport
 from edgeflow.testing.loop import in_virtual_time
@@ -278,11 +282,10 @@ def test_a_kept_version_that_no_longer_fits_gives_way_to_the_file(site: Folder) 
 
 def test_documents_that_cannot_be_read_do_not_keep_the_gateway_from_its_work(site: Folder) -> None:
     lives((pushing(ONE),))(site)
-    for path in site.path.glob("documents.json*"):
-        path.write_text("{")
+    (site.path / "flows" / f"{of(ONE)}.json").write_text("{")
     running, report = lives((runs, lambda g: g.deployments.standing("f")))(site)
     assert (running, report.fate) == (of(FILE), "refused")
-    assert "cannot be read" in report.fate_reason
+    assert "is not here" in report.fate_reason
 
 
 def test_a_document_that_a_node_cannot_bear_is_refused_in_words(site: Folder) -> None:
@@ -298,22 +301,155 @@ def test_a_document_that_a_node_cannot_bear_is_refused_in_words(site: Folder) ->
     assert report.fate == "refused"
 
 
-def test_a_flow_that_was_quarantined_may_be_pushed_again_to_begin_anew(site: Folder) -> None:
+def test_a_flow_of_the_configuration_that_is_quarantined_may_be_replaced(site: Folder) -> None:
     @in_virtual_time
     async def run() -> tuple[str, str, str]:
         async with site.open() as gateway, gateway.run():
-            await push(gateway, FAILS)
             site.wire.values[1] = 13
             await asyncio.sleep(0.5)
             stopped = gateway.deployments.standing("f").state
             problems = " ".join(gateway.view.unready())
             site.wire.values[1] = 1
             await asyncio.sleep(0.5)
-            return stopped, problems, (await push(gateway, FAILS)).fate
+            return stopped, problems, (await push(gateway, ONE)).fate
 
+    site.write(SITE + "flows: {f: {flow: t/f}}", {"t/f": FAILS})
     stopped, problems, after = run()
     assert (stopped, after) == ("quarantined", "accepted")
     assert "the flow f does not run: node 'fail' (fail) failed" in problems
+
+
+def test_a_version_that_fails_after_its_trial_gives_way_to_the_good_one_before_it(site: Folder) -> None:
+    @in_virtual_time
+    async def run() -> tuple[FlowReport, str, FlowReport, str]:
+        async with site.open() as gateway, gateway.run(clean=False):
+            await push(gateway, ONE)
+            assert (await push(gateway, FAILS)).fate == "accepted"
+            await asyncio.sleep(60)
+            site.wire.values[1] = 13
+            await asyncio.sleep(0.5)
+            first = gateway.deployments.standing("f"), runs(gateway)
+        async with site.open() as gateway, gateway.run(clean=False):
+            await asyncio.sleep(0.5)
+            return *first, gateway.deployments.standing("f"), runs(gateway)
+
+    report, running, again, after = run()
+    assert running == after == of(ONE)
+    assert told(report) == told(again) == ("rolled_back", of(ONE), of(FAILS))
+    assert "thirteen" in report.fate_reason
+
+
+def test_a_version_is_quarantined_and_the_process_dies_before_it_is_taken_back(site: Folder) -> None:
+    @in_virtual_time
+    async def run() -> str:
+        async with site.open() as gateway, gateway.run(clean=False):
+            await push(gateway, FAILS)
+            await asyncio.sleep(2.5)
+        site.wire.values[1] = 13
+        async with site.open() as gateway, gateway.run(clean=False):
+            await asyncio.sleep(1)
+            return runs(gateway)
+
+    assert run() == of(FILE)
+
+
+def test_a_push_is_told_as_on_trial_after_a_first_look_and_a_failure_within_the_trial_goes_back(site: Folder) -> None:
+    @in_virtual_time
+    async def run() -> list[FlowReport]:
+        async with site.open() as gateway, gateway.run(clean=False):
+            loop, begin_s = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+            first = await push(gateway, FAILS)
+            assert loop.time() - begin_s < 3
+            await asyncio.sleep(115)
+            late = gateway.deployments.standing("f")
+            site.wire.values[1] = 13
+            await asyncio.sleep(1)
+            assert runs(gateway) == of(FILE)
+            site.wire.values[1] = 1
+            back = gateway.deployments.standing("f")
+            await push(gateway, ONE)
+            await asyncio.sleep(121)
+            return [first, late, back, gateway.deployments.standing("f")]
+
+    site.write(SITE.replace("deploy: {trial: 2 s}\n", "") + "flows: {f: {flow: t/f}}", {"t/f": FILE})
+    reports = run()
+    assert [report.fate for report in reports] == ["trial", "trial", "rolled_back", "accepted"]
+    assert [bool(report.trial_until) for report in reports] == [True, True, False, False]
+
+
+def test_a_version_that_only_says_bad_where_the_one_before_gave_values_is_not_accepted(site: Folder) -> None:
+    mute = FILE.replace("  sum: {kind: sum}", "  n: {kind: nothing}\n  sum: {kind: sum}").replace(
+        "x -> sum", "x -> n, n -> sum"
+    )
+    report, running = lives((later(1), pushing(mute), runs))(site)[1:]
+    assert (report.fate, running) == ("rolled_back", of(FILE))
+    assert report.fate_reason == "node 'sum' gave values before, and gives BAD ones now"
+
+
+RENAMED = FAILS.replace("  sum: {kind: sum}", "  total: {kind: sum}").replace("x -> sum", "x -> total")
+REFED = FAILS.replace("x -> sum", "y -> sum").replace("nodes:\n", "nodes:\n  y: {kind: src, tag: d/y}\n")
+
+
+@in_virtual_time
+async def filmed(site: Folder, content: str, film: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A push that fails in its trial, with a copy of the disk after every transaction; the sum when it was pushed."""
+    transaction, frames = Database.transaction, 0
+
+    async def copying(database: Database, work: Any) -> Any:
+        nonlocal frames
+        result = await transaction(database, work)
+        for file in site.path.glob("edgeflow.db*"):
+            shutil.copy(file, film / f"{frames:03}-{file.name}")
+        frames += 1
+        return result
+
+    async with site.open() as gateway, gateway.run(clean=False):
+        await asyncio.sleep(1.5)
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "transaction", copying)
+            before = total(gateway)
+            assert (await push(gateway, content)).fate == "trial"
+            await asyncio.sleep(1.2)
+            site.wire.values[1] = 13
+            await asyncio.sleep(2.5)
+            assert runs(gateway) == of(FILE)
+        return before
+
+
+@pytest.mark.parametrize("content", [FORGETS, RENAMED, REFED], ids=["removed", "renamed", "fed by another"])
+def test_whenever_the_process_dies_the_good_version_comes_back_with_its_states(
+    site: Folder, content: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.write(SITE.replace("trial: 2 s", "trial: 9 s") + "flows: {f: {flow: t/f}}", {"t/f": FILE})
+    film = tmp_path_factory.mktemp("film")
+    before = filmed(site, content, film, monkeypatch)
+    frames = sorted({path.name[:3] for path in film.iterdir()})
+    assert len(frames) > 4
+
+    @in_virtual_time
+    async def goes_on() -> tuple[str, int]:
+        async with site.open() as gateway, gateway.run(clean=False):
+            await asyncio.sleep(3)
+            return runs(gateway), total(gateway)
+
+    for frame in frames:
+        for file in site.path.glob("edgeflow.db*"):
+            file.unlink()
+        (site.path / "documents.json").unlink(missing_ok=True)
+        for file in film.glob(f"{frame}-*"):
+            shutil.copy(file, site.path / file.name[4:])
+        assert goes_on()[0] == of(FILE)
+        assert goes_on()[1] >= before, f"after transaction {frame}"
+
+
+def test_sixty_pushes_leave_the_few_versions_that_somebody_may_come_back_to(site: Folder) -> None:
+    contents = [ONE.replace("nodes:", f"title: number {n}\nnodes:") for n in range(60)]
+    *_, active, kept = lives((*[pushing(content) for content in contents], runs, lambda g: g.documents.versions()))(
+        site
+    )
+    assert active == of(contents[-1])
+    assert {active, of(contents[-2])} <= set(kept)
+    assert len(kept) <= 2 + MORE_VERSIONS + 1
 
 
 def test_pointers_keep_whether_parameters_were_given(site: Folder) -> None:

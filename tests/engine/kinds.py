@@ -62,6 +62,10 @@ def _fail(_plan: Any, _state: Any, inputs: Inputs, do: Effects) -> None:
     do.emit(inputs["in"].value)
 
 
+def _bad(_plan: Any, _state: Any, _inputs: Inputs, do: Effects) -> None:
+    do.emit(None, quality=Quality.BAD)
+
+
 def _fail_at_start(_plan: Any, _state: Any, _event: Started, _do: Effects) -> None:
     raise ValueError("cannot start")
 
@@ -111,6 +115,7 @@ KINDS = {
         Node("see", "Remembers.", Nothing, {**IN, **TWO}, {}, Seen, changed=_see, bad="see"),
         Node("sum", "Sums.", Nothing, IN, OUT, Seen, changed=_sum),
         Node("fail", "Fails at 13.", Nothing, IN, OUT, changed=_fail),
+        Node("nothing", "Knows nothing.", Nothing, IN, OUT, changed=_bad),
         Node("stillborn", "Never starts.", Nothing, IN, OUT, started=_fail_at_start),
         Node("later", "Wakes later.", Nothing, IN, OUT, Seen, changed=_later, due=_now),
         Node("ask", "Calls.", Nothing, IN, OUT, Seen, changed=_ask, answered=_told),

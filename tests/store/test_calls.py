@@ -47,7 +47,9 @@ async def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path: 
     await store.commit({("f", "n"): b"{}"}, [])
     await store.close()
     with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
-        connection.executescript("DROP TABLE call; ALTER TABLE outbox_head DROP COLUMN version; PRAGMA user_version=1")
+        connection.executescript(
+            "DROP TABLE call; DROP TABLE good_state; ALTER TABLE outbox_head DROP COLUMN version; PRAGMA user_version=1"
+        )
     store = await Store.open(tmp_path / "gateway.db")
     await store.commit({}, [], calls=[call("a")])
     assert (await store.calls(), await store.states("f")) == ([call("a")], {"n": b"{}"})

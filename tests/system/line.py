@@ -150,6 +150,7 @@ class Line:
         )
         self.environment = {
             "EDGEFLOW__HTTP__PORT": str(port["agent"]),
+            "EDGEFLOW__DEPLOY__TRIAL": "6 s",
             "EDGEFLOW__LINKS__PRESS__PORT": str(port["press"]),
             "EDGEFLOW__LINKS__METER__PORT": str(port["meter"]),
             "EDGEFLOW__LINKS__IO1__PORT": str(port["io"]),

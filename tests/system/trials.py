@@ -26,6 +26,8 @@ BACK_S = 10.0
 """Data is back so soon after a device has recovered."""
 SWAP_S = 5.0
 """A pushed flow runs so soon."""
+TRIAL_S = 6.0
+"""How long a new version is on trial in these trials."""
 WATCHDOG_S = 3.0
 """The I/O module's watchdog, as config/demo.yaml sets it."""
 
@@ -298,10 +300,11 @@ def flow_changes(line: Line, folder: Path, figures: Figures) -> None:
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
     assert figures.add("a changed flow runs after (whole command), s", time.time() - begun) <= SWAP_S + 2
     now = line.flow("press-oee")
-    assert now["state"] == "running"
+    assert (now["state"], now["fate"]) == ("running", "trial")
     assert now["active"] != before["active"]
     assert _counted(line) >= counted, "the counts began anew"
     until("it goes on counting", lambda: _counted(line) > counted, 30)
+    until("it is accepted", lambda: line.flow("press-oee")["fate"] == "accepted", TRIAL_S + 5)
     for name, change in BROKEN:
         begun = time.time()
         refused = line.push(flow_copy("oee/press", folder, change), "press-oee")
@@ -311,7 +314,7 @@ def flow_changes(line: Line, folder: Path, figures: Figures) -> None:
         if refused.returncode == 78:
             assert "flow.yaml:" in said, said
         else:
-            assert f"{now['version'][:12]} goes on: " in said, said
+            assert f"{now['active'][:12]} goes on: " in said, said
         after = line.flow("press-oee")
         assert after["active"] == now["active"], f"{name}: the old version does not go on"
         assert (after["state"], after["fate"]) in (
