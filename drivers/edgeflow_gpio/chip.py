@@ -62,7 +62,7 @@ def open_chip(name: str) -> Chip:
     try:
         import gpiod  # noqa: PLC0415 - only a gateway with pins has it
     except ImportError:
-        raise LinkDown("libgpiod is missing; install it with `pip install edgeflow[gpio]`") from None
+        raise LinkDown("the Python package gpiod is missing; requirements.txt of EdgeFlow lists it") from None
     found = []
     for path in _paths(name):
         try:

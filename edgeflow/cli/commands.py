@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import structlog
@@ -45,6 +45,10 @@ StateOption = Annotated[
 ]
 Url = Annotated[
     str | None, typer.Option("--agent", help="The agent's address; default as in /etc/edgeflow/gateway.yaml.")
+]
+DemoPort = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, metavar="PORT", help="This port; default: the usual, or one that is free."),
 ]
 LoopOption = Annotated[Loop, typer.Option(help="Event loop.")]
 
@@ -232,11 +236,24 @@ def sim_plant(
 def demo(
     folder: Annotated[Path, typer.Option(help="Where the demo keeps its state and logs.")] = Path(".demo"),
     speed: Annotated[float, typer.Option(help="How many times faster than in life everything goes.")] = 1.0,
+    broker: Annotated[
+        Literal["auto", "mosquitto", "embedded"],
+        typer.Option(help="The MQTT broker: mosquitto where it is installed, else the embedded one."),
+    ] = "auto",
+    agent_port: DemoPort = None,
+    central_port: DemoPort = None,
+    truth_port: DemoPort = None,
+    press_port: DemoPort = None,
+    meter_port: DemoPort = None,
+    io_port: DemoPort = None,
+    filler_port: DemoPort = None,
+    mqtt_port: DemoPort = None,
 ) -> None:
     """Run everything on this machine: simulated plant, agent and central server. Ctrl-C ends it."""
+    given = {name.removesuffix("_port"): port for name, port in locals().items() if name.endswith("_port") and port}
     from edgeflow.cli.demo import Demo
 
-    Demo(folder, speed).run()
+    Demo(folder, speed, given, broker).run()
 
 
 @central.command("run")

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rich.console import Console
 from edgeflow.cli import api
 from edgeflow.errors import EdgeFlowError
 from edgeflow.flow.library import shipped
+from edgeflow.plant.broker import Kind, chosen
 from edgeflow.plant.port import free_port
 
 START_S = 60.0
@@ -29,6 +30,8 @@ WANTED = {
     "agent": 8080, "central": 8090, "truth": 8070, "press": 5020, "meter": 5021, "io": 5022, "filler": 4840,
     "mqtt": 1883,
 }  # fmt: skip
+
+_BROKERS = {"mosquitto": "mosquitto", "embedded": "amqtt, as mosquitto is not installed"}
 
 
 @dataclass(slots=True)
@@ -43,8 +46,10 @@ class Part:
 class Demo:
     """Starts plant, central server and agent in order, and ends them in the reverse order."""
 
-    def __init__(self, folder: Path, speed: float) -> None:
+    def __init__(self, folder: Path, speed: float, ports: Mapping[str, int], broker: Kind = "auto") -> None:
+        """`ports`: those that must be these; the others are as in `WANTED` where they are free."""
         self._folder, self._speed = folder.resolve(), speed
+        self._wanted, self._broker = dict(ports), chosen(broker)
         self._console = Console(highlight=False)
         self._parts: list[Part] = []
         self._ports: dict[str, int] = {}
@@ -76,8 +81,11 @@ class Demo:
 
     def _choose_ports(self) -> dict[str, int]:
         ports: dict[str, int] = {}
-        for name, wanted in WANTED.items():
-            ports[name] = port = _free(wanted, set(ports.values()))
+        for name, usual in WANTED.items():
+            wanted = self._wanted.get(name, usual)
+            ports[name] = port = _free(wanted, {*ports.values(), *self._wanted.values()} - {self._wanted.get(name)})
+            if port != wanted and name in self._wanted:
+                raise EdgeFlowError(f"port {wanted} is taken; give another with --{name}-port")
             if port != wanted:
                 self._console.print(f"  port {wanted} is taken: {name} uses {port}")
         return ports
@@ -85,6 +93,7 @@ class Demo:
     def _start_all(self) -> None:
         ports, folder = self._ports, self._folder
         plant = [f"--{name}-port={ports[name]}" for name in ("truth", "press", "meter", "io", "filler", "mqtt")]
+        plant.append(f"--broker={self._broker}")
         self._start(
             "plant", ["sim", "plant", *plant, f"--speed={self._speed}"], f"http://127.0.0.1:{ports['truth']}/truth"
         )
@@ -171,7 +180,7 @@ class Demo:
             ("metrics", f"http://127.0.0.1:{ports['agent']}/metrics"),
             ("press, meter, I/O", f"Modbus TCP 127.0.0.1:{ports['press']}, {ports['meter']}, {ports['io']}"),
             ("filler", f"opc.tcp://127.0.0.1:{ports['filler']}"),
-            ("oven", f"mqtt://127.0.0.1:{ports['mqtt']}/plant/oven/state"),
+            ("oven", f"mqtt://127.0.0.1:{ports['mqtt']}/plant/oven/state ({_BROKERS[self._broker]})"),
             ("admin tokens", f"{self._folder}/agent/admin.token, {self._folder}/central/admin.token"),
             ("logs", f"{self._folder}/*.log"),
             ("processes", ", ".join(f"{part.name} {part.process.pid}" for part in self._parts)),

@@ -27,6 +27,13 @@ def mosquitto_path() -> str | None:
     return shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
 
 
+def chosen(kind: Kind) -> Literal["mosquitto", "embedded"]:
+    """Which one it is here."""
+    if kind == "auto":
+        return "mosquitto" if mosquitto_path() else "embedded"
+    return kind
+
+
 @asynccontextmanager
 async def broker(port: int, kind: Kind = "auto") -> AsyncIterator[int]:
     """Runs a broker on the loopback while the block lasts; gives its port.
@@ -35,8 +42,8 @@ async def broker(port: int, kind: Kind = "auto") -> AsyncIterator[int]:
     no broker to run, or when mosquitto does not start.
     """
     port = free_port(port)
-    path = mosquitto_path()
-    if kind == "mosquitto" or (kind == "auto" and path):
+    if chosen(kind) == "mosquitto":
+        path = mosquitto_path()
         if not path:
             raise EdgeFlowError("mosquitto is not installed; install it or use the embedded broker")
         async with _mosquitto(path, port):
@@ -79,7 +86,10 @@ async def _listening(process: Process, port: int) -> None:
 @asynccontextmanager
 async def _embedded(port: int) -> AsyncIterator[None]:
     if not find_spec("amqtt"):
-        raise EdgeFlowError("there is no MQTT broker here; install mosquitto, or EdgeFlow with its extra [demo]")
+        raise EdgeFlowError(
+            "there is no MQTT broker here; install mosquitto (apt-get install mosquitto), or the Python package "
+            "amqtt as requirements.txt of EdgeFlow lists it"
+        )
     embedded = import_module("amqtt.broker").Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},

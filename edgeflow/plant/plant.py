@@ -16,7 +16,7 @@ from edgeflow.clock import SystemClock
 from edgeflow.errors import EdgeFlowError
 from edgeflow.model import Strict
 from edgeflow.plant.api import TruthApi, served
-from edgeflow.plant.broker import broker
+from edgeflow.plant.broker import broker, chosen
 from edgeflow.plant.factory import Factory
 from edgeflow.plant.fault import Fault, Faults
 from edgeflow.plant.filler import FillerDevice
@@ -134,7 +134,9 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         async with plant(settings) as running:
-            log.info("plant is running", seed=settings.seed, speed=settings.speed, **asdict(running.addresses))
+            runs = chosen(settings.broker) if settings.broker != "none" else "none"
+            about = {"seed": settings.seed, "speed": settings.speed, "broker": runs}
+            log.info("plant is running", **about, **asdict(running.addresses))
             await stop.wait()
     except BaseExceptionGroup as group:
         expected = group.subgroup(EdgeFlowError)

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from edgeflow.cli.demo import WANTED
+from edgeflow.plant.port import free_port
 from tests.system.line import COMMAND, ask, until
 
 ROWS = {
@@ -31,12 +32,12 @@ ROWS = {
 class Demo:
     """A demo as a person runs it, in a session of its own."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder, self._said = folder, folder / "said.txt"
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(
-                [*COMMAND, "demo"], cwd=folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL,
-                env={**os.environ, **(environment or {})}, start_new_session=True,
+                [*COMMAND, "demo", *options], cwd=folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -70,8 +71,8 @@ class Demo:
 
 
 @contextmanager
-def demo(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Demo]:
-    running = Demo(folder, environment)
+def demo(folder: Path, *options: str) -> Iterator[Demo]:
+    running = Demo(folder, *options)
     family: list[psutil.Process] = []
     try:
         yield running
@@ -108,6 +109,27 @@ def test_the_demo_steps_aside_for_taken_ports_and_ends_without_a_trace(tmp_path:
         started.end(signal.SIGINT)
         assert started.process.returncode == 0, started.said
         assert [process for process in family if process.is_running()] == []
+
+
+def test_the_demo_runs_where_it_is_told_to_and_says_which_broker_it_has(tmp_path: Path) -> None:
+    ports = {name: free_port() for name in WANTED}
+    with demo(tmp_path, "--broker", "embedded", *(f"--{name}-port={port}" for name, port in ports.items())) as started:
+        at = started.running()
+        assert "amqtt" in started.said
+        assert {name: int(url.rsplit(":")[2].partition("/")[0]) for name, url in at.items()} == {
+            name: ports[name] for name in at
+        }
+        until("all five devices are good", lambda: _connected(at["agent"]), 15)
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        with demo(tmp_path, f"--central-port={port}") as started:
+            assert started.process.wait(30) == 1
+            assert f"port {port} is taken; give another with --central-port" in started.said
 
 
 def test_the_demo_killed_outright_takes_its_parts_with_it(tmp_path: Path) -> None:
