@@ -55,6 +55,9 @@ wheel: setup ## build the wheel, with its pages, into dist/
 image: ## build the container image without a registry, start it, ask it (docs/packaging.md)
 	@scripts/image
 
+install-trial: wheel ## install agent and central server as docs/packaging.md says, on a Debian booted in a folder
+	@scripts/install-trial
+
 aarch64: wheel ## install and start the agent on an emulated aarch64 machine (docs/packaging.md)
 	@scripts/aarch64
 
@@ -93,4 +96,4 @@ $(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)
 	@echo "== pages"
 	cd web && npm run --silent build
 
-.PHONY: help demo test check format setup pages system wheel image aarch64 lock faults bench clean
+.PHONY: help demo test check format setup pages system wheel image install-trial aarch64 lock faults bench clean

@@ -29,7 +29,7 @@ from edgeflow.store.homes import Homes
 from edgeflow.store.store import Store
 from edgeflow.web.columns import TagColumns
 from edgeflow.web.lean import load_aiohttp
-from edgeflow.web.listen import listen
+from edgeflow.web.listen import Listening, listen
 from edgeflow.web.token import admin_token
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Agent:
             gc.freeze()  # nothing of it becomes garbage
             await front.run()
 
-        with closing(listen(config.root.http.host, config.root.http.port)) as listening:
+        with closing(_listen(config)) as listening:
             await deployments.start()
             await conductor.resume()
             conductor.effects()
@@ -157,6 +157,12 @@ class Agent:
         """How each service is loaded."""
         settings = self._config.root.services.mqtt
         return {"mqtt": partial(_mqtt, settings), "http": _http} if settings is not None else {"http": _http}
+
+
+def _listen(config: Config) -> Listening:
+    """Claims the address of the pages; raises ConfigError where this user may never have it."""
+    http, refused = config.root.http, partial(config.source.problem, ("http", "port"))
+    return listen(http.host, http.port, "`http: {port: ...}` in the configuration", refused)
 
 
 def _front() -> type[Front]:

@@ -7,6 +7,7 @@ import os
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from edgeflow import __version__
@@ -69,7 +70,9 @@ async def _serving(
         app.on_shutdown.append(api.close)
         app.on_shutdown.append(board.hub.close)
         limits = Limits(connections=settings.connections)
-        async with serve(app, settings.host, settings.port, limits=limits, tls=tls) as served:
+        refused = partial(Problem, "edgeflow central run", 0, 0, "--port")
+        listens = serve(app, settings.host, settings.port, limits=limits, tls=tls, setting="--port", refused=refused)
+        async with listens as served:
             yield served
     finally:
         await database.close()

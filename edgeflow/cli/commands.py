@@ -178,9 +178,9 @@ def write(
 
 def _agent(url: str | None) -> str:
     """The address that was given, or that of the agent of this machine."""
-    from edgeflow.cli.source import agent_url, installed_source
+    from edgeflow.cli.source import agent_url, answering, installed_source
 
-    return url or agent_url(installed_source())
+    return url or answering(agent_url(source := installed_source()), source)
 
 
 def _typed(text: str, kind: str) -> Any:

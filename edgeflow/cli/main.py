@@ -5,6 +5,7 @@ from __future__ import annotations
 import getopt
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ COMPLETE = "_EDGEFLOW_COMPLETE"
 
 def main() -> None:
     """Runs the command line and exits: 0, 1 failure, 2 usage, 78 bad configuration."""
+    begun_s = time.monotonic()
     try:
         if sys.argv[1:2] != ["run"] or not _run(sys.argv[2:]):
             from edgeflow.cli.commands import program  # noqa: PLC0415 - takes longer than `run` may
@@ -29,6 +31,10 @@ def main() -> None:
         sys.exit(EXIT_CONFIG)
     except EdgeFlowError as error:
         print(error, file=sys.stderr)
+        if "run" in sys.argv[1:3]:
+            from edgeflow.cli.process import pause_before_restart  # noqa: PLC0415 - loaded already by what has run
+
+            pause_before_restart(time.monotonic() - begun_s)
         sys.exit(EXIT_FAILURE)
     except KeyboardInterrupt:
         sys.exit(130)

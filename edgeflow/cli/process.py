@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,28 @@ def set_up_logs(*, debug: bool = False) -> None:
 def state_dir(given: str | None) -> Path:
     """Where state lives: the option, `$EDGEFLOW_STATE`, or /var/lib/edgeflow."""
     return Path(given or os.environ.get("EDGEFLOW_STATE") or "/var/lib/edgeflow")
+
+
+LONGEST_PAUSE_S, STEADY_S = 30.0, 60.0
+
+
+def pause_before_restart(lived_s: float) -> None:
+    """Under systemd, waits longer each time a start has failed: what a restart does not cure must not fill the journal.
+
+    It counts in the unit's RuntimeDirectory, which lasts over its restarts. A process that has lived for a while, or
+    that was killed, is begun again at once.
+    """
+    folder = os.environ.get("RUNTIME_DIRECTORY")
+    if not folder:
+        return
+    path = Path(folder) / "failed-starts"
+    try:
+        failed = int(path.read_text("ascii")) if lived_s < STEADY_S else 0
+    except (OSError, ValueError):
+        failed = 0
+    with suppress(OSError):
+        path.write_text(f"{failed + 1}\n", "ascii")
+    time.sleep(min(2.0**failed - 1, LONGEST_PAUSE_S))
 
 
 def serve(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]], loop: Loop = "uvloop") -> None:

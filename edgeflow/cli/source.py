@@ -66,6 +66,16 @@ def must_be_ours(where: str, source: Document) -> None:
         raise EdgeFlowError(f"the agent of {theirs}")
 
 
+def answering(where: str, source: Document | None) -> str:
+    """The address, once it is known whose agent answers there: where no configuration says so, it is said."""
+    if source is not None:
+        must_be_ours(where, source)
+    else:
+        theirs = api.get(where, "/api/v1/status")["gateway"]["name"]
+        print(f"The agent of {theirs} answers at {where}.", file=sys.stderr)
+    return where
+
+
 class AgentLinks:
     """The agent that may have the links of a configuration in use."""
 

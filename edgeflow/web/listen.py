@@ -5,18 +5,20 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
-from edgeflow.errors import EdgeFlowError
+from edgeflow.errors import ConfigError, EdgeFlowError, Problem
 
 _FREEBIND = getattr(socket, "IP_FREEBIND", 15)
 _WAITING = 128
 _HINTS = {
-    errno.EADDRINUSE: "another program uses this port; stop that one or choose another port",
+    errno.EADDRINUSE: "another program uses this port; stop that one, or choose another port",
     errno.EADDRNOTAVAIL: "this machine does not have this address",
     errno.EACCES: "this user may not use this port; choose one from 1024 on",
+    errno.EPERM: "this user may not use this port; choose one from 1024 on",
 }
 
 
@@ -36,11 +38,12 @@ class Listening:
             each.close()
 
 
-def listen(host: str, port: int) -> Listening:
-    """Listens; port 0 takes a free one.
+def listen(host: str, port: int, setting: str = "", refused: Callable[[str], Problem] | None = None) -> Listening:
+    """Listens; port 0 takes a free one. `setting` is what a person would write to choose another.
 
     An address that this machine does not have yet (a network that is not up) is waited for by the system: we serve as
-    soon as it is there. Raises EdgeFlowError where the port cannot be taken: it may be free again later.
+    soon as it is there. Raises EdgeFlowError where the port is taken: it may be free again later; ConfigError with the
+    problem that `refused` makes of the reason where this user may never have it.
     """
     sockets: list[socket.socket] = []
     try:
@@ -53,7 +56,10 @@ def listen(host: str, port: int) -> Listening:
         for each in sockets:
             each.close()
         why = _HINTS.get(error.errno or 0) or error.strerror or error
-        raise EdgeFlowError(f"cannot listen on {host}:{port}: {why}") from None
+        message = f"cannot listen on {host}:{port}: {why}{f' ({setting})' if setting else ''}"
+        if refused is not None and error.errno in (errno.EACCES, errno.EPERM):
+            raise ConfigError([refused(message)]) from None
+        raise EdgeFlowError(message) from None
     return Listening(host, sockets[0].getsockname()[1], tuple(sockets))
 
 

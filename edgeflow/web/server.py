@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import cast
@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from edgeflow.errors import Problem
 from edgeflow.web.listen import Listening, listen
 
 _log = logging.getLogger("edgeflow.web")
@@ -136,9 +137,11 @@ async def serve(
     *,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
+    setting: str = "",
+    refused: Callable[[str], Problem] | None = None,
 ) -> AsyncIterator[Served]:
     """Listens (see there) and serves while the block runs."""
-    async with serve_on(app, listen(host, port), limits=limits, tls=tls) as served:
+    async with serve_on(app, listen(host, port, setting, refused), limits=limits, tls=tls) as served:
         yield served
 
 
