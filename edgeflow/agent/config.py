@@ -198,7 +198,7 @@ def load(
     return replace(
         config,
         flows=flows,
-        source=_only(source, "flows"),
+        source=_only(source, "flows", "http"),
         root=root.model_copy(update={"links": {}, "devices": {}}),  # the plant has them; here they only cost memory
     )
 
@@ -210,11 +210,11 @@ def _of_shipped(source: Document, instance: str, flow: str, problem: Problem) ->
     return source.problem(("flows", instance), f"{flow} does not fit what is here: {problem.message}")
 
 
-def _only(source: Document, section: str) -> Document:
+def _only(source: Document, *sections: str) -> Document:
     """The part of a document that later messages may point to."""
-    data = {section: source.data.get(section)}
+    data = {section: source.data.get(section) for section in sections}
     return replace(
-        source, data=data, marks={at: mark for at, mark in source.marks.items() if at[:1] in ((), (section,))}
+        source, data=data, marks={at: mark for at, mark in source.marks.items() if not at or at[0] in sections}
     )
 
 

@@ -170,7 +170,7 @@ def write(
     then the flows have the output again. Any other tag is written once and never again, so that it may be a pulse;
     the lease only keeps the flows from writing it. It fails where it cannot be sent within 5 s.
     """
-    address, agent, token = _address(tag), _agent(url), api.token_in(state_dir(state))
+    address, token, agent = _address(tag), api.token_in(state_dir(state)), _agent(url)
     body = {"value": _typed(value, api.get(agent, address)["type"]), "lease": lease, "reason": reason}
     done = api.post(agent, address, body, token)
     print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")
