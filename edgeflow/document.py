@@ -104,9 +104,32 @@ LIMITS = {
 }
 
 
+_SECRET = re.compile(r"pass(word|phrase|wd)?|token|secret|credential|\bpin\b|(api|private)_?key", re.IGNORECASE)
+_USER_IN_URL = re.compile(r"//[^/\s'\"]*@")
+
+
+def secret(text: str) -> bool:
+    """Whether a name, or a text with names, speaks of something that must not be repeated in a message."""
+    return _SECRET.search(text) is not None
+
+
+class _Hidden:
+    """Stands in a message for what is not repeated."""
+
+    def __repr__(self) -> str:
+        return "what is written here"
+
+
+def _repeatable(detail: ErrorDetails) -> Any:
+    """What was given, unless it stands where a secret stands."""
+    given = detail.get("input")
+    hides = given is not None and detail["type"] != "extra_forbidden"
+    return _Hidden() if hides and any(isinstance(step, str) and secret(step) for step in detail["loc"]) else given
+
+
 def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     """One validation error in words for a person: what is wrong and what to write instead."""
-    kind, given, context = detail["type"], detail.get("input"), detail.get("ctx", {})
+    kind, given, context = detail["type"], _repeatable(detail), detail.get("ctx", {})
     if kind == "extra_forbidden":
         name = str(detail["loc"][-1])
         if given is None and name.isdigit():
@@ -185,7 +208,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """A value of a document in a message, cut where it is long."""
-    text = repr(value)
+    text = _USER_IN_URL.sub("//...@", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -221,6 +221,7 @@ class Driver(Generic[L, D, P]):
     `serial` true means one request at a time per link, so the shell's arbiter orders them. `value_type`
     tells the type a point yields. `unfit` says why such a device cannot have such a point, "" where it
     can. `exclusive`: only one session of such a link can be open on this machine, as of a serial line.
+    `commands`: under which other addresses a point could be set, as `mqtt:TOPIC`, so that no flow does it by a detour.
     `tools` is called by whoever wants to run one. What takes long to load is loaded by `open`, in a
     thread, and by `tools`: reading other machines must not wait for it.
     """
@@ -236,6 +237,7 @@ class Driver(Generic[L, D, P]):
     pushes: bool = False
     writable: Callable[[P], bool] = lambda point: True
     unfit: Callable[[D, P], str] = lambda device, point: ""
+    commands: Callable[[D, P], Sequence[str]] = lambda device, point: ()
     exclusive: Callable[[L], bool] = lambda link: False
     tools: Callable[[], Sequence[Tool[Any, Any]]] = tuple
 

@@ -202,6 +202,13 @@ class Request:
     lease_end: int | None = None
 
 
+CONNECTION_HEADERS = frozenset(
+    {"host", "connection", "content-length", "transfer-encoding", "content-encoding", "accept-encoding", "upgrade"}
+    | {"te", "trailer", "expect", "keep-alive", "proxy-authorization", "proxy-connection", "idempotency-key"}
+)
+"""Headers that an HTTP call makes by itself; who chooses them could speak to another host than the one asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """Something a flow asks of the shell: HTTP, MQTT publish, mail; answered later as an event.

@@ -63,6 +63,11 @@ def CalendarField(**more: Any) -> Any:
     return Field(json_schema_extra={"reference": "calendar"}, **more)
 
 
+def ReachField(service: str, **more: Any) -> Any:
+    """A field that says what a call reaches through a service; the gateway's policy may refuse it."""
+    return Field(json_schema_extra={"reaches": service}, **more)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """One input or output of a node.

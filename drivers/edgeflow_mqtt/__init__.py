@@ -8,7 +8,7 @@ from typing import Any
 from edgeflow.driver import Driver, Tool
 from edgeflow_mqtt.point import Point
 from edgeflow_mqtt.session import open_session
-from edgeflow_mqtt.settings import Device, Link, unfit
+from edgeflow_mqtt.settings import Device, Link, commands, unfit
 
 
 def _tools() -> Sequence[Tool[Any, Any]]:
@@ -29,6 +29,7 @@ DRIVER = Driver(
     pushes=True,
     writable=lambda point: point.set is not None or point.metric is not None,
     unfit=unfit,
+    commands=commands,
     exclusive=lambda link: bool(link.client_id or link.session_expiry or link.will or link.sparkplug_host),
     tools=_tools,
 )

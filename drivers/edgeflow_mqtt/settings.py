@@ -141,3 +141,14 @@ def unfit(device: Device, point: Point) -> str:
     if point.metric is not None and device.sparkplug is None:
         return "a `metric` is of Sparkplug; write `sparkplug: {group: ..., node: ...}` at the device"
     return ""
+
+
+def commands(device: Device, point: Point) -> list[str]:
+    """Under which topics a point is set, as `mqtt:TOPIC`: a flow may not do it by publishing there."""
+    base = f"{device.base}/" if device.base else ""
+    found = [] if point.set is None else [f"mqtt:{base}{point.set}"]
+    if point.metric is not None and (to := device.sparkplug) is not None:
+        found.append(f"mqtt:spBv1.0/{to.group}/NCMD/{to.node}")
+        if to.device is not None:
+            found.append(f"mqtt:spBv1.0/{to.group}/DCMD/{to.node}/{to.device}")
+    return found

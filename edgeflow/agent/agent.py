@@ -23,6 +23,7 @@ from edgeflow.devices.devices import Devices
 from edgeflow.engine.engine import Engine
 from edgeflow.model import Call, Record
 from edgeflow.notify import notify
+from edgeflow.services.reach import Reach
 from edgeflow.services.services import Service, Services
 from edgeflow.store.documents import Documents
 from edgeflow.store.homes import Homes
@@ -96,7 +97,7 @@ class Agent:
             live=live,
             alive=lambda: notify("WATCHDOG=1"),
         )
-        services = Services(self._services(), conductor.answer, clock)
+        services = Services(self._services(), conductor.answer, clock, reach=config.reach)
         homes = Homes(self._state / "drivers")
         devices = Devices(config.plant, config.outputs, conductor.block, clock, homes.of)
         conductor.outputs = devices
@@ -156,7 +157,8 @@ class Agent:
     def _services(self) -> dict[str, Callable[[], Service]]:
         """How each service is loaded."""
         settings = self._config.root.services.mqtt
-        return {"mqtt": partial(_mqtt, settings), "http": _http} if settings is not None else {"http": _http}
+        http = partial(_http, self._config.reach)
+        return {"mqtt": partial(_mqtt, settings), "http": http} if settings is not None else {"http": http}
 
 
 def _listen(config: Config) -> Listening:
@@ -171,11 +173,11 @@ def _front() -> type[Front]:
     return Front
 
 
-def _http() -> Service:
+def _http(reach: Reach) -> Service:
     load_aiohttp()
     from edgeflow.services.http import HttpService  # noqa: PLC0415 - as above
 
-    return HttpService()
+    return HttpService(reach)
 
 
 def _mqtt(settings: MqttSettings) -> Service:

@@ -6,9 +6,10 @@ import copy
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -16,7 +17,7 @@ from edgeflow import document, driver
 from edgeflow.agent.policy import read_policy
 from edgeflow.devices.binding import guard_problems, implicit_outputs, read_outputs
 from edgeflow.devices.config import read_links_and_devices
-from edgeflow.devices.plan import OutputBinding, Plant
+from edgeflow.devices.plan import LinkPlan, OutputBinding, Plant
 from edgeflow.document import At, Document, suggestion
 from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
@@ -26,6 +27,7 @@ from edgeflow.model import Strict, Value
 from edgeflow.node import Kinds, Site
 from edgeflow.outputs.policy import EVERYTHING, Policy
 from edgeflow.production.calendar import CalendarSettings, TimeZone, three_shifts
+from edgeflow.services.reach import Reach
 from edgeflow.services.settings import ServiceSettings
 from edgeflow.store.settings import StoreSettings
 from edgeflow.sync.settings import CentralSettings
@@ -115,6 +117,7 @@ class Config:
     kinds: Kinds
     flow_dirs: tuple[Path, ...]
     policy: Policy = EVERYTHING
+    reach: Reach = field(default_factory=Reach)
 
     def compile(self, instance: str, flow: Document, given: Mapping[str, Value]) -> Plan:
         """Compiles a version of a flow for one instance of this gateway; raises ConfigError."""
@@ -125,6 +128,12 @@ class Config:
             for node in plan.nodes
             for output in sorted(node.drives)
             if (reason := self.policy.refuses(output, instance))
+        ]
+        problems += [
+            flow.problem(("nodes", node.name, setting), reason)
+            for node in plan.nodes
+            for service, target, setting in node.reaches
+            if (reason := self.reach.refuses(service, target, instance))
         ]
         if problems:
             raise ConfigError(problems)
@@ -179,7 +188,8 @@ def load(
         calendars=calendars,
     )
     dirs = tuple(path.parent / folder for folder in root.flow_path)
-    config = Config(source, root, plant, outputs, site, {}, kinds, dirs, policy)
+    reach = Reach(policy, commands=_commands(plant), hosts=list(filter(None, map(_host, plant.links.values()))))
+    config = Config(source, root, plant, outputs, site, {}, kinds, dirs, policy, reach)
     flows: dict[str, Plan] = {}
     for instance, entry in root.flows.items():
         found = find_flow(entry.flow, dirs)
@@ -201,6 +211,22 @@ def load(
         source=_only(source, "flows", "http"),
         root=root.model_copy(update={"links": {}, "devices": {}}),  # the plant has them; here they only cost memory
     )
+
+
+def _commands(plant: Plant) -> dict[str, str]:
+    """What else sets a tag, beside the tag itself: SERVICE:ADDRESS -> the tag."""
+    return {
+        command: tag.tag.name
+        for device in plant.devices.values()
+        for tag in device.tags
+        for command in device.driver.commands(device.config, tag.point)
+    }
+
+
+def _host(link: LinkPlan) -> str | None:
+    """The machine behind a link, where it is one in a network."""
+    url = getattr(link.config, "url", None)
+    return urlsplit(str(url)).hostname if url else getattr(link.config, "host", None)
 
 
 def _of_shipped(source: Document, instance: str, flow: str, problem: Problem) -> Problem:
@@ -248,7 +274,8 @@ def overridden(source: Document, environment: Mapping[str, str]) -> Document:
         try:
             value = document.parse(text, f"environment {name}")
         except ConfigError:
-            problems.append(Problem(f"environment {name}", 0, 0, "", f"{text!r} is not a value; put text in quotes"))
+            what = "what it holds" if document.secret(name) or document.secret(text) else repr(text)
+            problems.append(Problem(f"environment {name}", 0, 0, "", f"{what} is not a value; put text in quotes"))
             continue
         path = _place(data, name.removeprefix(PREFIX).split("__"), value.data)
         if path is None:

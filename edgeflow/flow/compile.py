@@ -26,7 +26,7 @@ MOST_WAYS = 50_000
 class PlannedNode:
     """A node ready to run: `plan` is what its handlers get; `targets` are (index, port) per output port.
 
-    `drives` are the outputs its configuration names.
+    `drives` are the outputs its configuration names, `reaches` what it reaches: (service, target, setting).
     """
 
     name: str
@@ -37,6 +37,7 @@ class PlannedNode:
     targets: Mapping[str, tuple[tuple[int, str], ...]]
     listens: Mapping[str, str]
     drives: frozenset[str]
+    reaches: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,8 @@ class _Compilation:
                 continue
             listens = kind.listens(config) if kind.listens else {}
             drives = frozenset(name for kind_, _, name in _references(config) if kind_ == "output")
-            made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens, drives))
+            reaches = tuple(_reaches(config))
+            made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens, drives, reaches))
         return tuple(made)
 
 
@@ -298,6 +300,15 @@ def _references(config: BaseModel) -> Iterator[tuple[str, str, str]]:
         value = getattr(config, field_name)
         if isinstance(kind, str) and value is not None:
             yield kind, field_name, str(value)
+
+
+def _reaches(config: BaseModel) -> Iterator[tuple[str, str, str]]:
+    """The (service, target, field) of everything that a node's calls reach."""
+    for name, info in type(config).model_fields.items():
+        extra = info.json_schema_extra
+        service = extra.get("reaches") if isinstance(extra, dict) else None
+        if isinstance(service, str):
+            yield service, str(getattr(config, name)), name
 
 
 def _unit_clash(source: str, given: str, target: str, wanted: str) -> str:

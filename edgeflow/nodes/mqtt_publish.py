@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import Field
 
 from edgeflow.clock import utc_text
-from edgeflow.node import Effects, Inputs, Node, Port, Settings
+from edgeflow.node import Effects, Inputs, Node, Port, ReachField, Settings
 
 
 class Config(Settings):
     """Where to publish, and how surely."""
 
-    topic: str = Field(min_length=1, pattern=r"^[^+#]+$", description="The topic, without wildcards.")
+    topic: str = ReachField("mqtt", min_length=1, pattern=r"^[^+#]+$", description="The topic, without wildcards.")
     qos: Literal[0, 1, 2] = Field(default=0, description="MQTT's quality of service.")
     retain: bool = Field(default=False, description="Whether the broker keeps it for those who subscribe later.")
     durable: bool = Field(

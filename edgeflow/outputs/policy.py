@@ -29,10 +29,23 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachPermit:
+    """What some flows may reach through a service: topics of `mqtt`, addresses of `http`, whatever others have."""
+
+    service: str
+    to: tuple[str, ...]
+    flows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """All permits, the first that covers an output and a flow counts. With none at all everything is allowed."""
+    """All permits, the first that covers an output and a flow counts. With none at all everything is allowed.
+
+    `reaches`: what flows may reach through services; a service that none of them names has its own default.
+    """
 
     permits: tuple[Permit, ...] | None = None
+    reaches: tuple[ReachPermit, ...] = ()
 
     def permit(self, output: str, flow: str) -> Permit | None:
         return next((each for each in self.permits or () if each.covers(output, flow)), None)
@@ -56,6 +69,14 @@ class Policy:
                 found = f"{value:g}" if -_WRITTEN_OUT < value < _WRITTEN_OUT else "that number"
                 return f"{found} is outside {low:g} to {high:g}, the output policy's range of {output}"
         return ""
+
+    def reach(self, service: str, flow: str) -> tuple[str, ...] | None:
+        """What a flow may reach through a service; None where the policy does not speak of that service."""
+        rules = [rule for rule in self.reaches if rule.service == service]
+        if not rules:
+            return None
+        fitting = (rule.to for rule in rules if any(fnmatchcase(flow, name) for name in rule.flows))
+        return tuple(target for targets in fitting for target in targets)
 
     def every_ns(self, output: str, flow: str) -> int:
         """The least time between two changes that a flow makes at an output."""

@@ -13,6 +13,8 @@ import structlog
 from edgeflow.clock import Clock
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Answer, Call, Value
+from edgeflow.services.reach import Reach
+from edgeflow.units import duration_text
 
 log = structlog.get_logger()
 
@@ -54,6 +56,15 @@ class Service(Protocol):
 
 
 @dataclass(slots=True)
+class _Failing:
+    """Failures in a row of one flow's calls."""
+
+    since_ns: int
+    count: int = 0
+    lost: bool = False
+
+
+@dataclass(slots=True)
 class _Lane:
     """Calls that wait for the same workers. Live and kept ones have each their own: they never hold up one another."""
 
@@ -74,12 +85,14 @@ class Services:
         answer: Callable[[Answer], None],
         clock: Clock,
         *,
+        reach: Reach | None = None,
         most_kept: int = MOST_KEPT,
         most_live: int = MOST_LIVE,
     ) -> None:
         self._services, self._answer, self._clock = services, answer, clock
+        self._reach = reach or Reach()
         self._lanes = {name: (_Lane(most_kept), _Lane(most_live)) for name in services}
-        self._losing: set[str] = set()
+        self._failing: dict[tuple[str, str], _Failing] = {}
         self.stats = {name: ServiceStats() for name in services}
         self.loaded = asyncio.Event()
 
@@ -89,6 +102,11 @@ class Services:
         if lanes is None:
             known = ", ".join(sorted(self._lanes)) or "none"
             self._refuse(call, f"this gateway has no service {call.service!r}; configured are: {known}")
+            return
+        if reason := self._reach.refuses_call(call.service, call.request, call.flow):
+            self.stats[call.service].failed += 1
+            self._told(call, reason)
+            self._refuse(call, reason)
             return
         lane, stats = lanes[bool(call.fast)], self.stats[call.service]
         if len(lane.calls) >= lane.most:
@@ -128,12 +146,12 @@ class Services:
             except Exception as error:  # what one flow asks for must not end the service of the others
                 stats.failed += 1
                 log.error("a call failed in an unforeseen way", service=name, flow=call.flow, exc_info=error)
-                self._fail(call, f"{type(error).__name__}: {error}", {})
+                reason, now_ns = f"{type(error).__name__}: {error}", self._clock.now_ns()
+                self._done(call, Answer(call.id, ok=False, error=reason, at=now_ns))
             else:
                 stats.done += 1
-                if name in self._losing and not call.fast:
-                    self._losing.discard(name)
-                    log.info("calls are carried out again", service=name)
+                if not call.fast:
+                    self._recovered(name, call.flow)
                 self._done(call, Answer(call.id, ok=True, value=value, at=self._clock.now_ns()))
 
     def _refuse(self, call: Call, reason: str) -> None:
@@ -141,10 +159,28 @@ class Services:
         asyncio.get_running_loop().call_soon(self._fail, call, reason, {})
 
     def _fail(self, call: Call, reason: str, extra: Mapping[str, Value]) -> None:
-        if not (call.fast or call.wants_answer or call.service in self._losing):  # nobody else will speak of it
-            self._losing.add(call.service)
-            log.error("a call that was to be kept is lost", service=call.service, flow=call.flow, reason=reason)
+        if not call.fast:  # what is late is worthless; the service itself says that it has no connection
+            self._told(call, reason)
         self._done(call, Answer(call.id, ok=False, error=reason, at=self._clock.now_ns(), extra=extra))
+
+    def _told(self, call: Call, reason: str) -> None:
+        """Says the first of several failures in a row: an error where a call is lost and nobody else speaks of it."""
+        lost = not (call.fast or call.wants_answer)
+        known = self._failing.get((call.service, call.flow))
+        if known is None or (lost and not known.lost):
+            if lost:
+                log.error("a call that was to be kept is lost", service=call.service, flow=call.flow, reason=reason)
+            else:
+                log.warning("calls of a flow fail", service=call.service, flow=call.flow, reason=reason)
+        known = self._failing.setdefault((call.service, call.flow), _Failing(self._clock.now_ns()))
+        known.count += 1
+        known.lost |= lost
+
+    def _recovered(self, service: str, flow: str) -> None:
+        known = self._failing.pop((service, flow), None)
+        if known is not None:
+            lasted = duration_text(max(0, self._clock.now_ns() - known.since_ns))
+            log.info("calls are carried out again", service=service, flow=flow, failed=known.count, lasted=lasted)
 
     def _done(self, call: Call, answer: Answer) -> None:
         if call.wants_answer or not call.fast:

@@ -6,6 +6,7 @@ Calls that are kept have theirs here, too.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -16,9 +17,10 @@ from edgeflow.clock import utc_text
 from edgeflow.model import Call, Record, Value
 
 _EXACT_IN_JSON = 2**53 - 1
-_DEEPEST = 100
-"""More levels than that are cut off: an answer from anywhere may be nested deeper than JSON can be written."""
+DEEPEST = 100
+"""More levels than that are cut off: an answer from anywhere may be nested deeper than others can read it."""
 _CUT = "nested too deeply"
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class WireRecord(BaseModel):
@@ -64,9 +66,25 @@ def encode(record: Record) -> bytes:
         "data": record.data,
     }
     try:
-        return orjson.dumps(plain, option=orjson.OPT_STRICT_INTEGER)
+        content = orjson.dumps(plain, option=orjson.OPT_STRICT_INTEGER)
     except TypeError:
         return orjson.dumps(json_value(plain))
+    return orjson.dumps(json_value(plain)) if deeper(content) else content
+
+
+def deeper(content: bytes) -> bool:
+    """Whether JSON is nested deeper than `DEEPEST`; brackets inside of texts do not count."""
+    if content.count(b"[") + content.count(b"{") <= DEEPEST:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.findall(content):
+        if bracket in b"[{":
+            depth += 1
+            if depth > DEEPEST:
+                return True
+        elif bracket in b"]}":
+            depth -= 1
+    return False
 
 
 def json_value(value: Value, depth: int = 0) -> Value:
@@ -81,7 +99,7 @@ def json_value(value: Value, depth: int = 0) -> Value:
         return value if math.isfinite(value) else None
     if isinstance(value, (bytes, bytearray)):
         return value.hex()
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
         return _CUT
     if isinstance(value, Mapping):
         return {json_value(str(name)): json_value(part, depth + 1) for name, part in value.items()}
@@ -107,7 +125,7 @@ def call_of(content: bytes) -> Call:
 def _kept(value: Value, depth: int = 0) -> Value:
     if isinstance(value, bytes):
         return {_BYTES: value.hex()}
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
         return _CUT
     if isinstance(value, Mapping):
         return {json_value(str(name)): _kept(part, depth + 1) for name, part in value.items()}

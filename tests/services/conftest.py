@@ -11,6 +11,7 @@ import pytest
 
 from edgeflow.clock import SystemClock
 from edgeflow.model import Answer
+from edgeflow.services.reach import Reach
 from edgeflow.services.services import Service, Services
 from tests.drivers.mqtt.conftest import Broker
 
@@ -49,10 +50,10 @@ Working = Callable[..., AbstractAsyncContextManager[Answers]]
 @pytest.fixture
 def working() -> Working:
     @asynccontextmanager
-    async def run(**services: Service) -> AsyncIterator[Answers]:
+    async def run(reach: Reach | None = None, **services: Service) -> AsyncIterator[Answers]:
         answers = Answers()
         answers.services = Services(
-            {name: lambda each=each: each for name, each in services.items()}, answers.take, SystemClock()
+            {name: lambda each=each: each for name, each in services.items()}, answers.take, SystemClock(), reach=reach
         )
         task = asyncio.create_task(answers.services.run())
         try:

@@ -11,9 +11,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from edgeflow.model import Call
+from edgeflow.outputs.policy import Policy, ReachPermit
 from edgeflow.services.http import BODY_BYTES, HttpService
+from edgeflow.services.reach import Reach
 from edgeflow.units import NS_PER_S
 from tests.services.conftest import Working
+
+LOCAL = Reach(Policy(reaches=(ReachPermit("http", ("127.0.0.1",), ("*",)),)))
 
 
 class Server:
@@ -68,7 +72,7 @@ def ask(url: str, method: str = "POST", **more: Any) -> Call:
 
 
 async def answer(working: Working, call: Call) -> tuple[bool, Any, str, Any]:
-    async with working(http=HttpService(pause_s=0.01)) as answers:
+    async with working(LOCAL, http=HttpService(LOCAL, pause_s=0.01)) as answers:
         answers.services.submit(call)
         (answer,) = await answers.of(call.id)
     return answer.ok, answer.value, answer.error, answer.extra
