@@ -28,7 +28,7 @@ from edgeflow.clock import SystemClock
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.devices import Devices
 from edgeflow.document import parse
-from edgeflow.driver import Home
+from edgeflow.driver import Column, Home, poll
 from edgeflow.model import Block
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Point
@@ -153,7 +153,11 @@ async def driver(port: int, polls: int) -> float:
     async with DRIVER.open(Link(host="127.0.0.1", port=port), loop.time() + 5, Home()) as session:
         points = [Point(holding=address) for address in range(REGISTERS)]
         read = await session.prepare(Device(), points, loop.time() + 5)
-        return await cpu_us(lambda: read(loop.time() + 1), polls)
+
+        async def once() -> Column:
+            return await poll(read, lambda ask: ask(loop.time() + 1))
+
+        return await cpu_us(once, polls)
 
 
 async def shell(port: int, polls: int) -> float:

@@ -11,11 +11,37 @@ Rules every session keeps:
 - `LinkDown` speaks of the link, `Silent` of one device behind a link that goes on serving the others.
   A point that the device refuses is a fault in the column.
 - A late answer never becomes the value of a later request.
+
+**A poll** is one or more requests. Calling a `Reader` begins one; what it gives are its requests, in
+order, made only when they are wanted, so the next may depend on what became of the last. The shell gives
+each a turn of its own on the link (writes go in between), a deadline of its own, and stamps its column with
+the time of that answer. A column of one request of several names its `points`; together the columns of a
+poll name every point, also those that nothing was asked for. A request may be made again where it was lost.
+Where a request of several is not answered, `Silent` carries the points it asked for: they are BAD while
+others of the same poll are answered. Where the first `LOST` of a poll are not, or one that carries no
+points, the device is silent and the poll ends; so a reader puts what was lost the last time behind what
+was answered.
+
+**What is pushed** is one of three things, and a driver says no more than it knows:
+
+- Values: a column with `values`. Each of its points has been heard.
+- The values of some points still hold, though nothing new was said of them: `holds`, with these `points`
+  (None: all). Only a source that tells every change can say that, and only for what it watches: an OPC UA
+  subscription that lives, for its monitored items; a Sparkplug node that has not died, for what it was born
+  with. What was never heard does not come to hold. It proves that the values are right until now, and
+  never moves their time.
+- The source lives: a column with neither values nor points. It vouches for no value: a broker that
+  answers, a device that says `online`, a clock that goes on prove nothing of a sensor.
+
+Each pushed tag has a cadence of its own, the device's `silence` where it names none: a tag of which
+neither a value nor a `holds` has come for so long is BAD, whatever its neighbours do. A device of which
+nothing at all has come for its `silence` is silent as a whole, and its watch begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +50,8 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
-from edgeflow.model import Quality, Scalar, ValueType
+from edgeflow.errors import Silent
+from edgeflow.model import BAD, Quality, Scalar, ValueType
 
 L = TypeVar("L", bound=BaseModel)
 D = TypeVar("D", bound=BaseModel)
@@ -37,13 +64,14 @@ AnyPoint = TypeVar("AnyPoint", bound=BaseModel, contravariant=True)
 
 @dataclass(slots=True)
 class Column:
-    """What one read or one push brought, in the order of the points it was asked for.
+    """What one request or one push brought, in the order of the points it was asked for.
 
-    `points` names the indices it covers, None for all of them. A push with no points says only that
-    the source lives and its earlier values still hold. `source_ns` is the device's own UTC time, 0
+    `points` names the indices it covers, None for all of them. `source_ns` is the device's own UTC time, 0
     where it gives none. `faults`: index into `values` -> (quality, reason); a BAD value is None.
     `late`: read from the source's own history after an outage, in the order of its times, before the
-    first live column.
+    first live column. `answered_s`: when the answer came (loop time), 0 for just now; a value made of the
+    answers to several requests has the time of the oldest. `holds`: it brings no values; those that the
+    source gave last for these points are still right, as of `source_ns`.
     """
 
     values: Sequence[Scalar]
@@ -51,6 +79,8 @@ class Column:
     faults: dict[int, tuple[Quality, str]] | None = None
     points: tuple[int, ...] | None = None
     late: bool = False
+    answered_s: float = 0.0
+    holds: bool = False
 
 
 class Home:
@@ -82,19 +112,75 @@ class Home:
         return sorted(name for name in self._held if name.startswith(prefix))
 
 
-Reader = Callable[[float], Awaitable[Column]]
-"""Reads the prepared points; given the deadline.
-
-One that makes several requests, one after the other, says how many in `requests`, and takes `each_s`: how long each of
-them may take. So a device that does not answer is waited for once.
-"""
-
 Ask = Callable[[float], Awaitable[T]]
-"""One request, or a reader's several; given the deadline."""
+"""One request; given the deadline."""
+
+Reader = Callable[[], Iterable[Ask[Column]]]
+"""Begins one poll of the prepared points, and gives its requests one after the other."""
+
+LOST = 2
+"""So many requests without an answer at the beginning of a poll say that the device is silent."""
+
+
+def single(ask: Ask[Column]) -> Reader:
+    """A reader whose poll is one request."""
+    requests = (ask,)
+    return lambda: requests
+
+
+async def poll(read: Reader, ask: Callable[[Ask[Column]], Awaitable[Column]]) -> Column:
+    """One whole poll as one column, each request made through `ask`; it has the times of its oldest part.
+
+    A lost request costs its own points. Raises Silent where nothing is answered, and what `ask` raises.
+    """
+    time = asyncio.get_running_loop().time
+    columns: list[Column] = []
+    lost: list[tuple[Silent, tuple[int, ...]]] = []
+    for request in read():
+        try:
+            column = await ask(request)
+        except Silent as error:
+            if error.points is None or (not columns and len(lost) + 1 == LOST):
+                raise
+            lost.append((error, error.points))
+            continue
+        column.answered_s = column.answered_s or time()
+        columns.append(column)
+    if not columns:
+        if lost:
+            raise lost[0][0]
+        return Column(())
+    if len(columns) == 1 and not lost:
+        return columns[0]
+    return _joined(columns, lost)
+
+
+def _joined(columns: Sequence[Column], lost: Iterable[tuple[Silent, tuple[int, ...]]]) -> Column:
+    values: dict[int, Scalar] = {}
+    faults: dict[int, tuple[Quality, str]] = {}
+    for silent, points in lost:
+        values |= dict.fromkeys(points)
+        faults |= dict.fromkeys(points, (BAD, str(silent)))
+    for column in columns:
+        points = tuple(range(len(column.values))) if column.points is None else column.points
+        values |= zip(points, column.values, strict=True)
+        for at, i in enumerate(points):
+            faults.pop(i, None)
+            if column.faults and at in column.faults:
+                faults[i] = column.faults[at]
+    order = sorted(values)
+    place = {i: at for at, i in enumerate(order)}
+    return Column(
+        [values[i] for i in order],
+        min((column.source_ns for column in columns if column.source_ns), default=0),
+        {place[i]: fault for i, fault in faults.items()} or None,
+        None if order == list(range(len(order))) else tuple(order),
+        answered_s=min(column.answered_s for column in columns),
+    )
 
 
 def spread(ask: Ask[T], each_s: float) -> tuple[Ask[T], float]:
-    """How to ask, and how long that may take, where each request of a reader's several may take so long."""
+    """How to ask, and how long that may take, where each request of several that one still makes may take so long."""
     several: int = getattr(ask, "requests", 1)
     if several <= 1:
         return ask, each_s
@@ -145,8 +231,8 @@ class Watches(Protocol[AnyDevice, AnyPoint]):
     async def watch(self, device: AnyDevice, points: Sequence[AnyPoint], push: Push) -> None:
         """Subscribes and pushes until cancelled (closing) or until the link is lost (`LinkDown`).
 
-        Pushes an empty column at least every `device.heartbeat`-like interval the protocol allows,
-        only after the source itself has shown that it lives.
+        What the source says of values that do not change, and of its own life, is pushed as often as the
+        protocol lets it be known, and only after the source itself has said so.
         """
 
 

@@ -49,4 +49,11 @@ class Rejected(EdgeFlowError):
 
 
 class Silent(Rejected):
-    """One device behind a link did not answer in time; the link itself serves the others."""
+    """One device behind a link did not answer in time; the link itself serves the others.
+
+    `points`: what a request of several asked for, as indices into the prepared points; None speaks of the device.
+    """
+
+    def __init__(self, reason: str, points: tuple[int, ...] | None = None) -> None:
+        super().__init__(reason)
+        self.points = points

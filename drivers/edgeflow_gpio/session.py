@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 
-from edgeflow.driver import Column, Found, Home, Push, Reader
+from edgeflow.driver import Column, Found, Home, Push, Reader, single
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Quality, Scalar
 from edgeflow.units import NS_PER_S
@@ -53,7 +53,7 @@ class Session:
         async def read(deadline: float) -> Column:  # noqa: ARG001 - contract; a line answers at once
             return self._now(points)
 
-        return read
+        return single(read)
 
     async def watch(self, device: Device, points: Sequence[Point], push: Push) -> None:
         """Pushes all lines, then every change in its order, and all of them again at each heartbeat.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from asyncua import ua
 
-from edgeflow.driver import Column, Reader
+from edgeflow.driver import Column, Reader, single
 from edgeflow.model import BAD, Scalar
 from edgeflow_opcua.item import items_of
 from edgeflow_opcua.publish import read_values
@@ -54,7 +54,7 @@ async def reader(server: Server, device: Device, points: Sequence[Point], deadli
         server_ns = max((one[3] for one in data), default=0)
         return Column(values, server_ns or max((one[2] for one in data), default=0), faults or None)
 
-    return read
+    return single(read)
 
 
 def _told(server: Server, point: Point, node: ua.NodeId | None) -> tuple[Scalar, Fault | None]:

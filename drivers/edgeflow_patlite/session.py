@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self, cast
 
-from edgeflow.driver import Column, Home, Reader
+from edgeflow.driver import Column, Home, Reader, single
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Quality, Scalar
 from edgeflow_patlite import pns
@@ -54,7 +54,7 @@ class Session:
                     faults[i] = (BAD, str(reason))
             return Column(values, 0, faults or None)
 
-        return read
+        return single(read)
 
     async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
         """Writes all parts in one command; nothing is sent where one of them does not fit. Raises Rejected."""

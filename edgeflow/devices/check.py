@@ -23,7 +23,7 @@ from edgeflow.devices.physics import Check, Judgement, Live, Measured, adapter, 
 from edgeflow.devices.plan import DevicePlan, LinkPlan, TagPlan
 from edgeflow.devices.scale import value_of
 from edgeflow.devices.template import Library, Sheet
-from edgeflow.driver import Column, Driver, Finding, Home, Note, Progress, Reader, Reads, Row, Watches, spread
+from edgeflow.driver import Column, Driver, Finding, Home, Note, Progress, Reader, Reads, Row, Watches, poll, spread
 from edgeflow.errors import ConfigError, LinkDown, Problem, Rejected, Silent
 from edgeflow.model import BAD, GOOD, Scalar, Strict, Value
 from edgeflow.units import NS_PER_S, Duration
@@ -260,7 +260,7 @@ async def _read(session: Any, ask: Ask, device: DevicePlan, seen: _Seen, options
         if turn:
             await asyncio.sleep(options.every / NS_PER_S)
         yield Progress(turn, options.reads, "reading all tags")
-        seen.take(await ask(read))
+        seen.take(await poll(read, ask))
 
 
 async def _listen(session: Any, device: DevicePlan, points: Sequence[Any], seen: _Seen, seconds: float) -> None:
@@ -350,7 +350,7 @@ async def _value(session: Any, ask: Ask, driver: AnyDriver, config: Any, probe: 
         raise
     except Rejected as error:
         return None, str(error)
-    column = await ask(read)
+    column = await poll(read, ask)
     quality, reason = (column.faults or {}).get(0, (GOOD, ""))
     return column.values[0], reason if quality == BAD else ""
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
+from edgeflow.backoff import Backoff
 from edgeflow.clock import Clock
-from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import Connection, ended
-from edgeflow.devices.intake import DeviceStatus, Intake
+from edgeflow.devices.intake import KNOWN_PARTS, DeviceStatus, Intake
 from edgeflow.devices.patience import Custom, Patience
 from edgeflow.devices.plan import DevicePlan
-from edgeflow.driver import Ask, Column, Reader, Reads, Watches, Writes, spread
+from edgeflow.driver import LOST, Ask, Column, Reader, Reads, Watches, Writes, spread
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Block, Scalar
 from edgeflow.units import NS_PER_S, duration_text
@@ -51,6 +51,19 @@ class _Group:
     phase: float
     points: Sequence[BaseModel]
     indices: tuple[int, ...] | None = None
+    _known: dict[tuple[int, ...], tuple[int, ...]] = field(default_factory=dict)
+
+    def tags(self, points: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        """Which tags of the device some points of the group are."""
+        indices = self.indices
+        if points is None or indices is None:
+            return indices if points is None else points
+        known = self._known.get(points)
+        if known is None:
+            if len(self._known) >= KNOWN_PARTS:
+                self._known.clear()
+            known = self._known[points] = tuple(indices[i] for i in points)
+        return known
 
 
 class Device:
@@ -112,6 +125,24 @@ class Device:
 
         `plan`: the request prepares another and may send nothing, so how long it takes says nothing.
         """
+        try:
+            return await self._ask(connection, who, request, write=write, plan=plan)
+        except Silent:
+            if self._patience is not None:
+                self._patience.silent()
+            raise
+
+    async def _ask(
+        self,
+        connection: Connection,
+        who: object,
+        request: Callable[[float], Awaitable[T]],
+        *,
+        write: bool = False,
+        plan: bool = False,
+        again: bool = False,
+    ) -> T:
+        """As `ask`; the caller judges whether the device is silent. `again`: another request of its poll was lost."""
         if self._custom is None:
             asked, allowed_s = self._spread(request, self._timeout_s)
             return await connection.ask(who, asked, allowed_s, write=write)
@@ -119,17 +150,15 @@ class Device:
             self._patience = Patience(self._timeout_s, self._custom)
         patience = self._patience
         while True:
-            await patience.turn()
+            await patience.turn(again=again)
             try:
                 each_s = patience.allowed_s
                 asked, allowed_s = self._spread(request, each_s)
                 asked = asked if plan else patience.timed(asked, allowed_s / each_s)
                 return await connection.ask(who, asked, allowed_s, write=write)
             except Silent:
-                if not write and patience.forgives():
-                    continue
-                patience.silent()
-                raise
+                if write or not patience.forgives():
+                    raise
 
     def _spread(self, request: Ask[T], each_s: float) -> tuple[Ask[T], float]:
         """How it is asked, and for how long; no output waits for more than one time-out."""
@@ -249,7 +278,7 @@ class Device:
         A poll that is late by less than half a period is made at once; the schedule stays as it is.
         """
         read = await self._prepare(connection, session, group)
-        loop, stats, intake, now_ns = asyncio.get_running_loop(), self.stats, self.intake, self._clock.now_ns
+        loop, stats = asyncio.get_running_loop(), self.stats
         every_s, indices = group.every_s, group.indices
         base_s = group.phase * every_s
         slot = (loop.time() - base_s) // every_s
@@ -265,7 +294,7 @@ class Device:
             if self.writer is None or self.writer.alive(begun_s):
                 stats.polls += 1
                 try:
-                    column = await self.ask(connection, group, read)
+                    lost = await self._once(connection, group, read)
                 except Rejected as error:
                     stats.failed += 1
                     self._failed(group, error)
@@ -273,11 +302,12 @@ class Device:
                     stats.failed += 1
                     raise
                 else:
-                    if indices is not None:
-                        column.points = indices
-                    intake.take(column, now_ns())
-                    self._polled[indices] = slot
-                    self._poll_s = max(loop.time() - begun_s, 0.9 * self._poll_s)
+                    if lost:
+                        stats.failed += 1
+                        self._silent(lost)
+                    else:
+                        self._polled[indices] = slot
+                        self._poll_s = max(loop.time() - begun_s, 0.9 * self._poll_s)
             self._heard_s = now_s = loop.time()
             slot += 1
             late = (now_s - base_s) / every_s - slot
@@ -285,6 +315,48 @@ class Device:
                 missed = int(late + 0.5)
                 stats.late += missed
                 slot += missed
+
+    async def _once(self, connection: Connection, group: _Group, read: Reader) -> list[Silent]:
+        """One poll: each request has a turn, a deadline and a time of its own.
+
+        A lost request costs its own points as long as others are answered. Returns those of a silent device.
+        """
+        lost: list[Silent] = []  # and not yet told, because nothing has been answered
+        answered, time = False, asyncio.get_running_loop().time
+        for request in read():
+            try:
+                column = await self._ask(connection, group, request, again=bool(lost))
+            except Silent as error:
+                lost.append(error)
+                if error.points is None:
+                    return lost
+                if answered:
+                    self._not_answered(group, lost)
+                elif len(lost) == LOST:
+                    return lost
+                continue
+            self._heard_s = now_s = time()
+            answered, read_ns = True, self._clock.now_ns()
+            if column.answered_s:
+                read_ns -= round((now_s - column.answered_s) * NS_PER_S)
+            if group.indices is not None:
+                column.points = group.tags(column.points)
+            self.intake.take(column, read_ns)
+            if lost:
+                self._not_answered(group, lost)
+        return lost
+
+    def _not_answered(self, group: _Group, lost: list[Silent]) -> None:
+        """Requests of a poll were lost, others were answered: that costs their own points."""
+        for error in lost:
+            indices = group.tags(error.points)
+            self.intake.quiet(indices if indices is not None else tuple(range(len(self._points))), str(error))
+        lost.clear()
+
+    def _silent(self, lost: Sequence[Silent]) -> None:
+        if self._patience is not None:
+            self._patience.silent(len(lost))
+        self.intake.trouble(str(lost[0]))
 
     # --- watching -------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from edgeflow.devices.patience import Custom
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
 from edgeflow.document import suggestion
-from edgeflow.driver import Home, Reads, Writes
+from edgeflow.driver import Ask, Column, Home, Reads, Writes, poll
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import BAD, GOOD, Block, Sample, Scalar
 from edgeflow.outputs.arbitration import Decision
@@ -240,7 +240,11 @@ class Devices:
             return device.intake.sample(device.intake.tags.index(plan))
         prepare = partial(session.prepare, device.plan.config, (plan.point,))
         reader = await self._ask(device, connection, prepare, deadline)
-        column = await self._ask(device, connection, reader, deadline)
+
+        async def ask(request: Ask[Column]) -> Column:
+            return await self._ask(device, connection, request, deadline)
+
+        column = await poll(reader, ask)
         now_ns = self._clock.now_ns()
         quality, reason = (column.faults or {}).get(0, (GOOD, ""))
         value: Scalar = None

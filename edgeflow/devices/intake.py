@@ -19,7 +19,7 @@ from edgeflow.units import NS_PER_S, duration_text
 log = structlog.get_logger(__name__)
 
 State = Literal["connecting", "good", "degraded", "bad"]
-_KNOWN_PARTS = 256
+KNOWN_PARTS = 256
 _AHEAD_NS = 5 * NS_PER_S
 _NO_VALUE = (BAD, "no value yet")
 
@@ -91,8 +91,7 @@ class Intake:
         self._back_ns = 0  # when it came back last
         self._logged = False
         self._flapping = Flapping()
-        # Where one column is not all there is, the device is judged by all that is known of it.
-        self._keeps = plan.driver.pushes or len({tag.every_ns for tag in self.tags}) > 1
+        self._pushes = plan.driver.pushes
         self._values: list[Scalar] = []
         self._faults: Faults = {}
         self._forget()
@@ -147,7 +146,7 @@ class Intake:
         if self.gap:
             self.gap = False
             faults = dict.fromkeys(range(len(values)), (UNCERTAIN, "values before it were lost")) | (faults or {})
-        if self._keeps:
+        if faults or self._faults or self._pushes:
             self._keep(part, values, faults or {})
         self._hand_on(part, values, faults, column.source_ns, read_ns)
 
@@ -172,6 +171,8 @@ class Intake:
         self._told = True
         now_ns, count = self._clock.now_ns(), len(self.tags)
         faults: Faults = dict.fromkeys(range(count), (BAD, reason))
+        if not self._pushes:
+            self._faults = dict(faults)
         self._deliver(Block(self.plan.name, self._whole.tags, [None] * count, now_ns, now_ns, faults))
 
     def wrote(self) -> None:
@@ -195,7 +196,7 @@ class Intake:
         self._deliver(Block(self.plan.name, part.tags, values, source_ns, read_ns, faults))
 
     def _judge(self, part: _Part, faults: Faults, read_ns: int) -> None:
-        tags, known = (self._whole.tags, self._faults) if self._keeps else (part.tags, faults)
+        tags, known = self._whole.tags, self._faults  # a column may be a part of the device: it is judged by all
         if sum(quality == BAD for quality, _ in faults.values()) < len(part.tags):
             self._last_good_ns = read_ns
             if self._told:
@@ -226,19 +227,22 @@ class Intake:
             self.state, self._since_ns = state, self._clock.now_ns()
         self.reason = reason
 
-    # --- what was pushed so far -----------------------------------------------------------------------
+    # --- what is known so far -----------------------------------------------------------------------
 
     def _forget(self) -> None:
         self._values = [None] * len(self.tags)
         self._faults = dict.fromkeys(range(len(self.tags)), _NO_VALUE)
 
     def _keep(self, part: _Part, values: Sequence[Scalar], faults: Faults) -> None:
-        for at, i in enumerate(part.indices):
-            self._values[i] = values[at]
-            if at in faults:
-                self._faults[i] = faults[at]
-            else:
-                self._faults.pop(i, None)
+        if self._pushes:
+            for at, i in enumerate(part.indices):
+                self._values[i] = values[at]
+        known = self._faults
+        if known:
+            for i in part.indices:
+                known.pop(i, None)
+        for at, fault in faults.items():
+            known[part.indices[at]] = fault
 
     def _repeat(self, column: Column, read_ns: int) -> None:
         if sum(fault is _NO_VALUE for fault in self._faults.values()) < len(self.tags):
@@ -248,7 +252,7 @@ class Intake:
     def _subset(self, indices: tuple[int, ...]) -> _Part:
         part = self._parts.get(indices)
         if part is None:
-            if len(self._parts) >= _KNOWN_PARTS:
+            if len(self._parts) >= KNOWN_PARTS:
                 self._parts.clear()
             part = self._parts[indices] = self._part(indices)
         return part

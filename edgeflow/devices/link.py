@@ -10,8 +10,8 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
+from edgeflow.backoff import Backoff
 from edgeflow.clock import Clock
-from edgeflow.devices.backoff import Backoff
 from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended
 from edgeflow.devices.flapping import Flapping
 from edgeflow.devices.plan import LinkPlan

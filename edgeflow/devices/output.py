@@ -15,7 +15,7 @@ from edgeflow.clock import Clock
 from edgeflow.devices.connection import Connection
 from edgeflow.devices.plan import DevicePlan, Element, OutputBinding, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
-from edgeflow.driver import Reader, Reads, Writes
+from edgeflow.driver import Reader, Reads, Writes, poll
 from edgeflow.engine.requests import OPERATORS
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
@@ -290,7 +290,7 @@ class OutputWriter:
 
     async def _check(self, connection: Connection, read: Reader, checks: Iterable[ElementState]) -> None:
         """Reads back and compares; what differs is looked at again before it counts as failed."""
-        column = await self._ask(connection, self, read)
+        column = await poll(read, partial(self._ask, connection, self))
         now_s = asyncio.get_running_loop().time()
         faults, backs = column.faults or {}, [element for element in self.elements if element.back]
         for element in checks:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from edgeflow.devices.backoff import Backoff
+from edgeflow.backoff import Backoff
 
 T = TypeVar("T")
 
@@ -63,9 +63,12 @@ class Patience:
             return self._timeout_s
         return min(self._timeout_s, max(_LEAST_S, _TIMES_SLOWEST * self._slowest_s))
 
-    async def turn(self) -> None:
-        """Waits while the device is silent and not due; then one may ask, and others wait for what becomes of it."""
-        while self._until_s is not None and (wait_s := self._until_s - self._time()) > 0:  # noqa: ASYNC110 - it may move
+    async def turn(self, *, again: bool = False) -> None:
+        """Waits while the device is silent and not due; then one may ask, and others wait for what becomes of it.
+
+        `again`: it asks on, after a request of its own that was lost.
+        """
+        while not again and self._until_s is not None and (wait_s := self._until_s - self._time()) > 0:  # noqa: ASYNC110 - it may move
             await asyncio.sleep(wait_s)
         if self._until_s is not None:
             self._until_s = self._time() + self.allowed_s + _HOLD_S
@@ -89,9 +92,9 @@ class Patience:
         self._forgives_s = now_s + self.allowed_s / _SHARE
         return True
 
-    def silent(self) -> None:
-        """It has not answered in time."""
-        cost_s = self.allowed_s
+    def silent(self, requests: int = 1) -> None:
+        """It has not answered so many requests in a row in time."""
+        cost_s = requests * self.allowed_s
         self._failures += 1
         pause_s = max(self._backoff.next(), min(cost_s / _SHARE - cost_s, _LONGEST_PAUSE_S))
         self._until_s = self._time() + pause_s

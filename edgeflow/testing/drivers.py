@@ -23,12 +23,12 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
-from edgeflow.driver import Browses, Column, Driver, Home, Reads, Watches, Writes
+from edgeflow.driver import Browses, Column, Driver, Home, Reader, Reads, Watches, Writes, poll
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Quality, Scalar, ValueType
 from edgeflow.testing.relay import Relay, until
 
-__all__ = ["Capability", "Check", "Relay", "Rig", "Subject", "checks", "until"]
+__all__ = ["Capability", "Check", "Relay", "Rig", "Subject", "checks", "poll_by", "until"]
 
 Capability = Literal["read", "watch", "write", "browse"]
 _GRACE_S = 5.0
@@ -153,9 +153,9 @@ async def reading_gives_values_in_the_order_of_the_points(subject: Subject) -> N
 async def reading_again_sees_a_change(subject: Subject) -> None:
     async with subject.rig() as rig, _session(subject, rig) as session:
         reader = await session.prepare(rig.device, [point for point, _ in rig.known], _soon(rig.patience_s))
-        await reader(_soon(rig.patience_s))
+        await poll_by(reader, _soon(rig.patience_s))
         await rig.change(0, rig.other)
-        column = await reader(_soon(rig.patience_s))
+        column = await poll_by(reader, _soon(rig.patience_s))
         _same(column.values, [rig.other, *(value for _, value in rig.known[1:])])
 
 
@@ -167,7 +167,7 @@ async def a_refused_point_is_bad_with_a_reason_and_the_others_are_good(subject: 
         points = [first[0], rig.refused, *(point for point, _ in rest)]
         reader = await session.prepare(rig.device, points, _soon(rig.patience_s))
         for _ in range(3):
-            column = await reader(_soon(rig.patience_s))
+            column = await poll_by(reader, _soon(rig.patience_s))
             _same(column.values, [first[1], None, *(value for _, value in rest)])
             _only_fault(column.faults, 1)
 
@@ -175,16 +175,16 @@ async def a_refused_point_is_bad_with_a_reason_and_the_others_are_good(subject: 
 async def a_hung_server_ends_the_read_by_its_deadline(subject: Subject) -> None:
     async with subject.rig() as rig, _session(subject, rig) as session:
         reader = await session.prepare(rig.device, [point for point, _ in rig.known], _soon(rig.patience_s))
-        await reader(_soon(rig.patience_s))
+        await poll_by(reader, _soon(rig.patience_s))
         rig.relay.hang()
-        await _link_down(reader(_soon(_SHORT_S)), _SHORT_S)
+        await _link_down(poll_by(reader, _soon(_SHORT_S)), _SHORT_S)
 
 
 async def a_server_that_hangs_at_the_start_ends_by_the_deadline(subject: Subject) -> None:
     async def open_and_read() -> None:
         async with subject.driver.open(rig.link, _soon(_SHORT_S), Home()) as session:
             reader = await session.prepare(rig.device, [rig.known[0][0]], _soon(_SHORT_S))
-            await reader(_soon(_SHORT_S))
+            await poll_by(reader, _soon(_SHORT_S))
 
     async with subject.rig() as rig:
         rig.relay.hang()
@@ -197,7 +197,7 @@ async def a_dropped_server_ends_the_read_at_once(subject: Subject) -> None:
         reader = await session.prepare(rig.device, [rig.known[0][0]], _soon(rig.patience_s))
         rig.relay.hang()
         async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(_link_down(reader(_soon(600.0)), rig.patience_s))
+            waiting = group.create_task(_link_down(poll_by(reader, _soon(600.0)), rig.patience_s))
             await asyncio.sleep(0)
             await rig.relay.drop()
         assert str(waiting.result()), "LinkDown must say what happened"
@@ -208,10 +208,10 @@ async def a_dead_session_stays_dead(subject: Subject) -> None:
     async with subject.rig() as rig, _session(subject, rig) as session:
         reader = await session.prepare(rig.device, [rig.known[0][0]], _soon(rig.patience_s))
         rig.relay.hang()
-        await _link_down(reader(_soon(_SHORT_S)), _SHORT_S)
+        await _link_down(poll_by(reader, _soon(_SHORT_S)), _SHORT_S)
         rig.relay.resume()
         for _ in range(3):
-            await _link_down(reader(_soon(_SHORT_S)), _SHORT_S)
+            await _link_down(poll_by(reader, _soon(_SHORT_S)), _SHORT_S)
 
 
 async def a_late_answer_never_becomes_a_value(subject: Subject) -> None:
@@ -221,7 +221,7 @@ async def a_late_answer_never_becomes_a_value(subject: Subject) -> None:
         async with _session(subject, rig) as session:
             reader = await session.prepare(rig.device, [point], _soon(rig.patience_s))
             rig.relay.hang()
-            await _link_down(reader(_soon(_SHORT_S)), _SHORT_S)
+            await _link_down(poll_by(reader, _soon(_SHORT_S)), _SHORT_S)
         await rig.change(0, rig.other)
         rig.relay.resume()
         async with _session(subject, rig) as session:
@@ -393,10 +393,14 @@ async def _open_and_close(subject: Subject, rig: Rig, deadline: float) -> None:
         pass
 
 
+async def poll_by(reader: Reader, deadline: float) -> Column:
+    """One whole poll, every request of it by the same deadline (loop time)."""
+    return await poll(reader, lambda request: request(deadline))
+
+
 async def _read(session: Any, rig: Rig, points: Sequence[BaseModel]) -> Column:
     reader = await session.prepare(rig.device, points, _soon(rig.patience_s))
-    column: Column = await reader(_soon(rig.patience_s))
-    return column
+    return await poll_by(reader, _soon(rig.patience_s))
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@
     wire.hang()                 # nothing is answered any more; requests end at their deadline
     wire.drop("cable pulled")   # open sessions are lost, new ones refused
     wire.heal()
+    wire.per_request = 10       # a poll takes a request for every ten points
+    wire.unanswered = {2}       # a request with this address in it is lost, the others are not
 
 Everything that reached the other end is in `wire.log`.
 """
@@ -12,14 +14,15 @@ Everything that reached the other end is in `wire.log`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
-from edgeflow.driver import Column, Driver, Home, Push, Reader
+from edgeflow.driver import Ask, Column, Driver, Home, Push, Reader
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import BAD, Quality, Scalar, Strict, ValueType
 
@@ -69,6 +72,12 @@ class Wire:
         self.source_ns = 0
         self.delay_s = 0.0
         self.slow: dict[int, float] = {}
+        self.per_request = 0
+        self.unanswered: set[int] = set()
+        self.loses: Callable[[int], bool] = lambda number: False  # by the number of a read, from 1 on
+        self.takes: dict[int, float] = {}
+        self.answered_ago_s = 0.0
+        self.reads = 0
         self.breaks_promises = False
         self.open_hangs = False
         self.raises: Exception | None = None
@@ -161,24 +170,26 @@ class Wire:
         finally:
             self.in_flight -= 1
 
-    async def answer(self, session: _Session, unit: int, deadline: float) -> None:
-        """Takes as long as an answer takes; raises what becomes of it."""
+    async def answer(
+        self, session: _Session, unit: int, deadline: float, *, lost: bool = False, takes_s: float = 0.0
+    ) -> None:
+        """Takes as long as an answer takes; raises what becomes of it. `lost`: this one request is."""
         with self._flying():
             if session.lost.done():
                 raise LinkDown(session.reason)
             if self.raises is not None:
                 raise self.raises
             now_s = asyncio.get_running_loop().time()
-            silent = self._hangs or unit in self.dead or unit in self.silent
+            silent = self._hangs or unit in self.dead or unit in self.silent or lost
             if silent and self.breaks_promises:
                 await asyncio.Event().wait()
-            delay_s = self.slow.get(unit, self.delay_s)
+            delay_s = takes_s or self.slow.get(unit, self.delay_s)
             wait_s = deadline - now_s if silent else min(delay_s, deadline - now_s)
             if wait_s > 0:
                 await asyncio.wait({session.lost}, timeout=wait_s)
             if session.lost.done():
                 raise LinkDown(session.reason)
-            if unit in self.silent or (unit in self.slow and delay_s > deadline - now_s):
+            if lost or unit in self.silent or ((takes_s or unit in self.slow) and delay_s > deadline - now_s):
                 raise Silent(f"unit {unit} does not answer")
             if silent or delay_s > deadline - now_s:
                 raise LinkDown("no answer by the deadline")
@@ -199,16 +210,33 @@ class _Session:
             self.lost.set_result(None)
 
     async def prepare(self, device: FakeDevice, points: Sequence[FakePoint], deadline: float) -> Reader:  # noqa: ARG002 - contract
-        wire, addresses = self._wire, [point.address for point in points]
+        wire, everything = self._wire, tuple(range(len(points)))
 
-        async def read(deadline: float) -> Column:
-            wire.note("read", device.unit, points)
-            await wire.answer(self, device.unit, deadline)
+        async def read(indices: tuple[int, ...], deadline: float) -> Column:
+            asked = [points[i] for i in indices]
+            addresses = [point.address for point in asked]
+            part = None if indices == everything else indices
+            wire.note("read", device.unit, asked)
+            wire.reads += 1
+            lost = wire.loses(wire.reads) or not wire.unanswered.isdisjoint(addresses)
+            takes_s = max((wire.takes.get(address, 0.0) for address in addresses), default=0.0)
+            try:
+                await wire.answer(self, device.unit, deadline, lost=lost, takes_s=takes_s)
+            except Silent as error:
+                raise Silent(str(error), part) from None
             faults = {i: wire.faults[a] for i, a in enumerate(addresses) if a in wire.faults}
             values = [None if a in wire.faults and wire.faults[a][0] == BAD else wire.values[a] for a in addresses]
-            return Column(values, wire.source_ns, faults or None)
+            column = Column(values, wire.source_ns, faults or None, part)
+            if wire.answered_ago_s:
+                column.answered_s = asyncio.get_running_loop().time() - wire.answered_ago_s
+            return column
 
-        return read
+        def begin() -> Iterator[Ask[Column]]:
+            size = wire.per_request or len(points)
+            for first in range(0, len(points), size):
+                yield partial(read, everything[first : first + size])
+
+        return begin
 
     async def watch(self, device: FakeDevice, points: Sequence[FakePoint], push: Push) -> None:
         wire, entry = self._wire, (points, push)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeflow.devices.backoff import Backoff
+from edgeflow.backoff import Backoff
 from edgeflow.model import BAD, GOOD
 from edgeflow.testing.loop import in_virtual_time
 from edgeflow.testing.session import Wire

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from edgeflow.driver import Column, Driver, Home
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Scalar
-from edgeflow.testing.drivers import Check, Relay, Rig, Subject, checks, until
+from edgeflow.testing.drivers import Check, Relay, Rig, Subject, checks, poll_by, until
 from edgeflow_gpio import DRIVER, Device, Link, Point
 from edgeflow_gpio.chip import open_chip
 from edgeflow_gpio.session import open_session
@@ -55,7 +55,7 @@ async def connected(pins: Board) -> AsyncIterator[Any]:
 
 
 async def read(session: Any, *points: Point) -> Any:
-    return await (await session.prepare(QUICK, points, soon()))(soon())
+    return await poll_by(await session.prepare(QUICK, points, soon()), soon())
 
 
 class Latest:

@@ -8,6 +8,7 @@ import pytest
 
 from edgeflow.driver import Home, WritesApart
 from edgeflow.errors import LinkDown
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import until
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
@@ -69,7 +70,7 @@ async def test_the_session_says_whether_writes_go_apart(connections):
 async def test_a_write_does_not_wait_for_a_read_that_hangs():
     async with plc_and_session() as (plc, session, read):
         plc.hangs = True
-        reading = asyncio.ensure_future(read(soon(0.5)))
+        reading = asyncio.ensure_future(poll_by(read, soon(0.5)))
         await write(session, 7)
         assert plc.written == [(5, 7)]
         assert not reading.done()
@@ -87,7 +88,7 @@ async def test_an_idle_connection_that_the_device_closed_is_made_anew():
         await until(lambda: len(plc.writers) == 1, "it is closed")
         await write(session, 8)
         assert plc.written == [(5, 7), (5, 8)]
-        assert list((await read(soon())).values) == [42]
+        assert list((await poll_by(read, soon())).values) == [42]
 
 
 async def test_a_second_connection_that_is_dropped_at_once_ends_the_write():

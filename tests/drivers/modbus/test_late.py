@@ -12,6 +12,7 @@ import pytest
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Silent
+from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 from edgeflow_modbus.frame import Ascii, Rtu
@@ -184,7 +185,7 @@ async def test_no_value_is_ever_wrong(transport, how, tmp_path):
     async def poll(reader, unit, within_s=3 * patience_s):
         nonlocal good
         begun = bad.ms()
-        column = await reader(loop.time() + within_s)
+        column = await poll_by(reader, loop.time() + within_s)
         now, faults = bad.ms(), column.faults or {}
         for i, (point, value) in enumerate(zip(points, column.values, strict=True)):
             if i in faults:
@@ -251,7 +252,7 @@ async def test_a_garbled_answer_is_asked_for_again_at_once_and_a_click_is_none(t
         DRIVER.open(link, loop.time() + 5, Home()) as session,
     ):
         reader = await session.prepare(Device(max_gap=0), [Point(register=1), Point(register=2)], loop.time())
-        column = await reader(loop.time() + 5)
+        column = await poll_by(reader, loop.time() + 5)
         assert not column.faults
         assert session.stats.garbled == 1
         assert len(device.done) == session.stats.requests == 4, "a step, a garbled answer, a step, and again"
@@ -282,7 +283,7 @@ async def test_an_adapter_that_hears_itself_acknowledges_no_write(transport, tmp
     ):
         reader = await session.prepare(Device(), [Point(register=i) for i in range(4)], loop.time())
         for _ in range(3):
-            assert not (await reader(loop.time() + 5)).faults
+            assert not (await poll_by(reader, loop.time() + 5)).faults
         for _ in range(2):
             await session.write(Device(), [Point(register=7)], [1], loop.time() + 5)
         assert session.stats.noise == 0
@@ -314,12 +315,12 @@ async def test_an_answer_to_an_earlier_connection_is_no_value_either(transport, 
             async with DRIVER.open(link, loop.time() + 5, home) as session:
                 reader = await session.prepare(Device(), points, loop.time())
                 with pytest.raises(LinkDown, match="did not answer in time"):
-                    await reader(loop.time() + late.patience_s)
+                    await poll_by(reader, loop.time() + late.patience_s)
         late.lag = 0
         async with DRIVER.open(link, loop.time() + 5, home) as session:
             reader = await session.prepare(Device(), points, loop.time())
             begun = late.ms()
-            column = await reader(loop.time() + 5)
+            column = await poll_by(reader, loop.time() + 5)
             for point, value in zip(points, column.values, strict=True):
                 assert age(1, 3, point.address, value, late.ms()) <= late.ms() - begun + 1
 
@@ -343,7 +344,7 @@ async def test_a_refusal_on_a_line_that_is_opened_again_is_no_silence(transport,
         for start, faults in ((0, {}), (400, {0: "exception 2"}), (400, {0: "exception 2"}), (0, {})):
             async with DRIVER.open(link, loop.time() + 5, home) as session:
                 reader = await session.prepare(Device(), [Point(register=start, type="uint64")], loop.time())
-                column = await reader(loop.time() + 5)
+                column = await poll_by(reader, loop.time() + 5)
             assert (column.faults or {}).keys() == faults.keys()
             assert all("exception 2" in reason for _, reason in (column.faults or {}).values())
         assert len(device.done) < 20

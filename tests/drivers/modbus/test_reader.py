@@ -9,6 +9,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
 from edgeflow.model import BAD
+from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 
@@ -47,7 +48,7 @@ async def plc_and_reader(points, words=None, **device):
 
             async def read(patience_s=10.0):
                 plc.asked.clear()
-                column = await poll(loop.time() + patience_s)
+                column = await poll_by(poll, loop.time() + patience_s)
                 return list(column.values), column.faults or {}
 
             yield plc, read

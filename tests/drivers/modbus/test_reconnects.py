@@ -11,6 +11,7 @@ from pymodbus.framer import FramerType
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import Relay, until
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
@@ -46,14 +47,14 @@ async def test_reconnecting_leaves_nothing_behind(transport, tmp_path):
         async def once(n):
             async with DRIVER.open(link, soon(), home) as session:
                 reader = await session.prepare(Device(), POINTS, soon())
-                assert list((await reader(soon())).values) == [1234, 21.5, True]
+                assert list((await poll_by(reader, soon())).values) == [1234, 21.5, True]
                 if n % 3 == 1:
                     await relay.drop()
                 elif n % 3 == 2:
                     relay.hang()
                 if n % 3:
                     with pytest.raises(LinkDown):
-                        await reader(soon(0.005))
+                        await poll_by(reader, soon(0.005))
                     if n % 3 == 1:
                         await relay.restore()
             relay.resume()

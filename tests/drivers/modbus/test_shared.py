@@ -8,6 +8,7 @@ import pytest
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Silent
+from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 from edgeflow_modbus.frame import Rtu
@@ -58,7 +59,7 @@ async def gateway(transport, *units):
             readers = {unit: await session.prepare(Device(unit=unit), points, soon()) for unit in units}
 
             async def read(unit, seconds=5.0):
-                return list((await readers[unit](soon(seconds))).values)
+                return list((await poll_by(readers[unit], soon(seconds))).values)
 
             yield behind, session, read
 

@@ -12,6 +12,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from edgeflow.driver import Home
 from edgeflow.errors import Rejected
 from edgeflow.model import BAD
+from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.codec import NOT_AVAILABLE
 from edgeflow_modbus.config import Device, Link, Point
@@ -125,7 +126,7 @@ async def polled(session, points, device=None):
     """One poll of the points: values, and faults by index."""
     loop = asyncio.get_running_loop()
     reader = await session.prepare(device or Device(), points, loop.time() + 10)
-    column = await reader(loop.time() + 10)
+    column = await poll_by(reader, loop.time() + 10)
     return list(column.values), {i: reason for i, (quality, reason) in (column.faults or {}).items() if quality == BAD}
 
 

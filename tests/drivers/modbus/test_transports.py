@@ -19,6 +19,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow.plant.port import free_port
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import until
 from edgeflow_modbus import DRIVER, port
 from edgeflow_modbus.config import Device, Link, Point
@@ -38,12 +39,12 @@ async def reads(link, unit=1, points=POINTS, home=None):
     """What a session on this link reads and, after writing 77 to register 50, reads there."""
     async with DRIVER.open(link, soon(), home or Home()) as session:
         reader = await session.prepare(Device(unit=unit), points, soon())
-        column = await reader(soon())
+        column = await poll_by(reader, soon())
         assert not column.faults
         await session.write(Device(unit=unit), [Point(register=50), Point(register=51, bit=3)], [77, True], soon())
         again = await session.prepare(Device(unit=unit), [Point(register=50), Point(register=51)], soon())
-        assert list((await again(soon())).values) == [77, 8]
-        assert list((await reader(soon())).values) == list(column.values)
+        assert list((await poll_by(again, soon())).values) == [77, 8]
+        assert list((await poll_by(reader, soon())).values) == list(column.values)
     return list(column.values)
 
 
@@ -150,9 +151,9 @@ async def test_an_adapter_that_is_unplugged_and_plugged_in_again_is_used_again(t
                 reader = await session.prepare(Device(), POINTS, soon())
                 loop.call_later(0.05, process.terminate)
                 with pytest.raises(LinkDown, match="near is lost: its adapter was unplugged"):
-                    await reader(soon(600))
+                    await poll_by(reader, soon(600))
                 with pytest.raises(LinkDown):
-                    await reader(soon())
+                    await poll_by(reader, soon())
             with pytest.raises(LinkDown, match="is not there"):
                 async with DRIVER.open(Link(serial=near), soon(), Home()):
                     pass
@@ -185,7 +186,7 @@ async def test_the_line_is_silent_before_each_request(tmp_path):
             async with DRIVER.open(Link(serial=near, baud=9600, pause="30 ms"), soon(), Home()) as session:
                 reader = await session.prepare(Device(), POINTS[:1], soon())
                 for _ in range(3):
-                    await reader(soon())
+                    await poll_by(reader, soon())
         finally:
             loop.remove_reader(line)
             os.close(line)
@@ -236,8 +237,8 @@ def good(request, value):
 
 async def test_a_lost_datagram_is_asked_for_once_more():
     async with udp_reader(lambda request, n: [good(request, n)] if n % 2 == 0 else []) as (read, _):
-        assert list((await read(soon(0.2))).values) == [2]
-        assert list((await read(soon(0.2))).values) == [4]
+        assert list((await poll_by(read, soon(0.2))).values) == [2]
+        assert list((await poll_by(read, soon(0.2))).values) == [4]
 
 
 async def test_datagrams_that_do_not_fit_are_dropped_and_the_right_one_is_taken():
@@ -248,7 +249,7 @@ async def test_datagrams_that_do_not_fit_are_dropped_and_the_right_one_is_taken(
 
     async with udp_reader(answers) as (read, session):
         for n in (1, 2, 3):
-            assert list((await read(soon())).values) == [n]
+            assert list((await poll_by(read, soon())).values) == [n]
         await until(lambda: session.stats.strays >= 3 * 5, "the strays are counted")
 
 
@@ -261,7 +262,7 @@ async def test_a_closed_udp_port_is_link_down():
 async def test_a_silent_udp_server_is_link_down_by_the_deadline():
     async with udp_reader(lambda request, n: []) as (read, _):
         with pytest.raises(LinkDown, match="did not answer in time"):
-            await read(soon(0.1))
+            await poll_by(read, soon(0.1))
 
 
 # --- TLS --------------------------------------------------------------------------------------------

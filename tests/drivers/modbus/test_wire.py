@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow.model import BAD
+from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 
@@ -78,7 +79,7 @@ async def reader_of(answers, first_address=0):
         reader = await session.prepare(Device(unit=7, first_address=first_address), POINTS, loop.time())
 
         async def read(patience=5.0):
-            return await reader(loop.time() + patience)
+            return await poll_by(reader, loop.time() + patience)
 
         yield read, session
 

@@ -11,6 +11,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Rejected, Silent
+from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
 from edgeflow_modbus.pdu import Refused
@@ -69,7 +70,7 @@ async def plc_and_session(words=(0,) * 100):
             async def held(*points):
                 plc.asked.clear()
                 reader = await session.prepare(Device(), points, loop.time() + 10)
-                return list((await reader(loop.time() + 10)).values)
+                return list((await poll_by(reader, loop.time() + 10)).values)
 
             yield plc, write, held
     finally:

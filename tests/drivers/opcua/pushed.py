@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from edgeflow.driver import Column, Home
+from edgeflow.testing.drivers import poll_by
 from edgeflow_opcua import DRIVER, Device, Link, Point
 
 PRESS = "nsu=urn:edgeflow:plant:press;s="
@@ -65,5 +66,5 @@ async def watching(session: Any, points: list[Point], pushed: Pushed, device: De
 
 
 async def read(session: Any, points: list[Point]) -> Column:
-    column: Column = await (await session.prepare(DEVICE, points, soon()))(soon())
+    column: Column = await poll_by(await session.prepare(DEVICE, points, soon()), soon())
     return column

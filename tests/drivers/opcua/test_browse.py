@@ -9,6 +9,7 @@ import pytest
 
 from edgeflow.driver import Found, Home
 from edgeflow.errors import Rejected
+from edgeflow.testing.drivers import poll_by
 from edgeflow_opcua import DRIVER, Device, Link, Point
 
 URI = "nsu=urn:edgeflow:plant:filler;s="
@@ -33,7 +34,7 @@ async def test_from_the_root_to_a_value_that_can_be_read(filler: Any) -> None:
         }  # fmt: skip
         assert {name: (below[name].type, below[name].value) for name in wanted} == wanted
         points = [Point.model_validate(below[name].point) for name in wanted]
-        column = await (await session.prepare(Device(), points, soon()))(soon())
+        column = await poll_by(await session.prepare(Device(), points, soon()), soon())
     assert list(column.values) == [value for _, value in wanted.values()]
 
 

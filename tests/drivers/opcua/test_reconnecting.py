@@ -13,6 +13,7 @@ import pytest
 
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import Relay, until
 from edgeflow_opcua import DRIVER, Device, Link, Point
 from edgeflow_opcua.trust import TRUSTED
@@ -51,11 +52,11 @@ def held() -> tuple[int, int, int]:
 async def connect(link: Link, home: Home, relay: Relay, *, drop: bool) -> None:
     async with DRIVER.open(link, soon(), home) as session:
         reader = await session.prepare(Device(), [GOOD], soon())
-        assert list((await reader(soon())).values) == [5]
+        assert list((await poll_by(reader, soon())).values) == [5]
         if drop:
             relay.reset()
             with pytest.raises(LinkDown):
-                await reader(soon())
+                await poll_by(reader, soon())
             relay.resume()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from edgeflow.driver import Home, Reader
 from edgeflow.errors import LinkDown
+from edgeflow.testing.drivers import poll_by
 from edgeflow_opcua import DRIVER, Device, Link, Point
 from tests.drivers.opcua.servers import Process, asyncua_server
 
@@ -46,7 +47,7 @@ def link(*servers: Process) -> Link:
 
 async def value(session: Any) -> Any:
     reader = await session.prepare(Device(), [GOOD], soon())
-    return (await reader(soon())).values[0]
+    return (await poll_by(reader, soon())).values[0]
 
 
 async def used(link: Link, home: Home) -> Any:
@@ -58,7 +59,7 @@ async def until_lost(reader: Reader) -> None:
     """Reads on; the value of the first server, then LinkDown."""
     end = soon(15)
     while soon(0) < end:
-        assert list((await reader(soon())).values) == [1]
+        assert list((await poll_by(reader, soon())).values) == [1]
         await asyncio.sleep(0.05)
 
 
@@ -111,6 +112,6 @@ async def test_a_degraded_server_is_kept_where_no_other_is_better(two: Pair) -> 
         end = soon(3)
         reader = await session.prepare(Device(), [GOOD], soon())
         while soon(0) < end:
-            assert list((await reader(soon())).values) == [1]
+            assert list((await poll_by(reader, soon())).values) == [1]
             await asyncio.sleep(0.1)
         assert second.tell("sessions") == 0

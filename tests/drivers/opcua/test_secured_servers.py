@@ -15,6 +15,7 @@ from cryptography import x509
 from edgeflow.driver import Column, Home, Note, Row
 from edgeflow.errors import LinkDown
 from edgeflow.model import BAD
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import Relay, until
 from edgeflow_opcua import DRIVER, Device, Link, Point
 from edgeflow_opcua.certificate import application_uri, own
@@ -101,7 +102,7 @@ def password(tmp_path: Path) -> Path:
 async def value(link: Link, home: Home) -> Any:
     async with DRIVER.open(link, soon(), home) as session:
         reader = await session.prepare(Device(), [GOOD, NODE_GOOD], soon())
-        column = await reader(soon())
+        column = await poll_by(reader, soon())
         assert column.faults
         ((_, (quality, _)),) = column.faults.items()
         assert quality is BAD
@@ -277,7 +278,7 @@ async def test_a_session_lives_on_where_nobody_asks(servers: dict[str, Process],
     async with DRIVER.open(link, soon(), home) as session:
         reader = await session.prepare(Device(), [GOOD], soon())
         await asyncio.sleep(1.5)
-        assert list((await reader(soon())).values) == [5]
+        assert list((await poll_by(reader, soon())).values) == [5]
 
 
 async def test_hiding_the_strong_policies_on_the_way_does_not_weaken_the_connection(
@@ -314,7 +315,7 @@ async def test_no_fault_of_the_line_gives_a_wrong_value_or_hangs(
                 fault()
                 with suppress(LinkDown):
                     for _ in range(3):
-                        column = await reader(soon(0.25))
+                        column = await poll_by(reader, soon(0.25))
                         if security != "none":  # without, nothing tells a changed value from a true one
                             assert list(column.values) == [5]
             with suppress(LinkDown):

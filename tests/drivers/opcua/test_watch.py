@@ -17,6 +17,7 @@ import uvloop
 from edgeflow.driver import Column, Home
 from edgeflow.errors import LinkDown
 from edgeflow.model import BAD, UNCERTAIN
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import until
 from edgeflow_opcua import DRIVER, Device, Link, Point, wire
 from edgeflow_opcua import watch as watch_module
@@ -99,7 +100,7 @@ async def test_five_thousand_items_arrive_and_change(large_filler: Any) -> None:
         large_filler.tell("set_all", count=5000, value=0.5)
         await until(lambda: set(pushed.values.values()) == {0.5}, "every change is pushed", PATIENCE_S)
         reader = await session.prepare(DEVICE, points, soon())
-        column = await reader(soon())
+        column = await poll_by(reader, soon())
     assert list(column.values) == [0.5] * 5000
     assert not column.faults
 
@@ -111,7 +112,7 @@ async def test_status_codes_become_quality_with_their_names(filler: Any) -> None
     wanted = {1: (UNCERTAIN, "UncertainLastUsableValue"), 2: (BAD, "BadSensorFailure")}
     pushed = Pushed()
     async with opened(filler) as session:
-        column = await (await session.prepare(DEVICE, points, soon()))(soon())
+        column = await poll_by(await session.prepare(DEVICE, points, soon()), soon())
         await watched(session, points, pushed, lambda: len(pushed.values) == 3)
     assert (list(column.values), column.faults) == ([5, 3.5, None], wanted)
     assert (pushed.values, pushed.faults) == ({0: 5, 1: 3.5, 2: None}, {0: None, **wanted})
@@ -140,7 +141,7 @@ async def test_what_does_not_fit_the_declared_type_is_bad_with_what_it_is(filler
         Point(node="nsu=urn:elsewhere;s=Filler.Good"),
     ]
     async with opened(filler) as session:
-        column = await (await session.prepare(DEVICE, points, soon()))(soon())
+        column = await poll_by(await session.prepare(DEVICE, points, soon()), soon())
     reasons = {index: reason for index, (_, reason) in (column.faults or {}).items()}
     assert list(column.values) == [5, None, None, None, None]
     assert "'filler' (str), not number" in reasons[1]

@@ -23,7 +23,7 @@ from edgeflow.driver import Home
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Block, Scalar
 from edgeflow.outputs.arbitration import Decision
-from edgeflow.testing.drivers import Check, Relay, Rig, Subject, checks, until
+from edgeflow.testing.drivers import Check, Relay, Rig, Subject, checks, poll_by, until
 from edgeflow_patlite import DRIVER, Device, Link, Point, pns
 from edgeflow_patlite.pns import control_request, status_request
 from edgeflow_patlite.settings import Model
@@ -80,7 +80,7 @@ async def connected(tower: Tower) -> AsyncIterator[Any]:
 
 
 async def read(session: Any, device: Device, *points: Point) -> Any:
-    return await (await session.prepare(device, points, soon()))(soon())
+    return await poll_by(await session.prepare(device, points, soon()), soon())
 
 
 @asynccontextmanager
@@ -204,7 +204,7 @@ async def test_another_series_than_the_one_written_is_told() -> None:
     lr5.tiers[0] = 7
     async with connected(lr5) as session:
         with pytest.raises(LinkDown, match="did not answer in time"):
-            await (await session.prepare(LA6, [TIERS[0]], soon()))(soon(0.2))
+            await poll_by(await session.prepare(LA6, [TIERS[0]], soon()), soon(0.2))
 
 
 async def test_an_answer_that_comes_twice_never_becomes_a_value() -> None:
