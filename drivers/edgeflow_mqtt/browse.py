@@ -17,6 +17,7 @@ from edgeflow.driver import Finding, Found, Home, Note, Progress, Row, Tool
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar, Strict, ValueType
 from edgeflow.mqtt.connection import Connection, connect
+from edgeflow.mqtt.learned import Learned
 from edgeflow.units import NS_PER_S, UNITS, Duration, duration_text
 from edgeflow_mqtt.host import NAMESPACE, rebirth
 from edgeflow_mqtt.payload import parse, shown_path, text_of, time_ns, to_scalar
@@ -29,6 +30,7 @@ _MOST_TOPICS, _MOST_LEAVES, _LONGEST_LIST, _DEEPEST = 2000, 200, 8, 8
 _LARGEST = 64 * 1024
 _STEP_S = 0.25
 _QUIET_S = 1.0
+_SUBSCRIBING_S = 5.0
 _TIMES = ("ts", "time", "timestamp", "datetime", "date", "t", "at")
 _FORMS: tuple[TimeForm, ...] = ("s", "ms", "us", "ns")
 
@@ -87,19 +89,21 @@ class Heard:
 
 
 @asynccontextmanager
-async def listening(link: Link, topic: str, deadline: float) -> AsyncIterator[tuple[Connection, Heard]]:
+async def listening(
+    link: Link, learned: Learned, topic: str, deadline: float
+) -> AsyncIterator[tuple[Connection, Heard]]:
     """A connection of its own that hears what is published; raises LinkDown, Rejected where it may not."""
     heard = Heard()
-    connection = await connect(link, f"edgeflow{secrets.token_hex(6)}", deadline, take=heard.take)
+    connection = await connect(link, f"edgeflow{secrets.token_hex(6)}", deadline, take=heard.take, learned=learned)
     try:
-        if refused := await connection.subscribe([topic], deadline, qos=0):
-            raise Rejected(f"the broker does not let us listen to {topic} ({refused[topic]}); name a topic below it")
+        if refused := await connection.subscribe([topic], _SUBSCRIBING_S, qos=0):
+            raise Rejected(f"the broker does not let us listen to {topic}: {refused[topic]}; or name a topic below it")
         yield connection, heard
     finally:
         await connection.close()
 
 
-async def browse(link: Link, path: str, deadline: float) -> AsyncIterator[Found]:
+async def browse(link: Link, learned: Learned, path: str, deadline: float) -> AsyncIterator[Found]:
     """What is heard below a topic, or an edge node of Sparkplug says, until shortly before the deadline.
 
     `spBv1.0/GROUP/NODE` asks that node for a birth.
@@ -109,11 +113,11 @@ async def browse(link: Link, path: str, deadline: float) -> AsyncIterator[Found]
     _, group, node, device = (*path.split("/", 3), "", "", "")[:4]
     if path == NAMESPACE or path.startswith(f"{NAMESPACE}/"):
         if group and node:
-            async for found in _node(link, group, node, device, end_s):
+            async for found in _node(link, learned, group, node, device, end_s):
                 yield found
             return
         path = f"{NAMESPACE}/{group}" if group else NAMESPACE
-    async with listening(link, f"{path}/#" if path else "#", deadline) as (connection, heard):
+    async with listening(link, learned, f"{path}/#" if path else "#", deadline) as (connection, heard):
         while now_s() < end_s:
             await connection.beat(min(_STEP_S, max(0.0, end_s - now_s())))
     for name in sorted(heard.topics):
@@ -123,10 +127,10 @@ async def browse(link: Link, path: str, deadline: float) -> AsyncIterator[Found]
         yield Found(f"{NAMESPACE}/{group}/{node}", f"Sparkplug {group}/{node}", None, has_children=True)
 
 
-async def _node(link: Link, group: str, node: str, device: str, end_s: float) -> AsyncIterator[Found]:
+async def _node(link: Link, learned: Learned, group: str, node: str, device: str, end_s: float) -> AsyncIterator[Found]:
     """The metrics of an edge node or one of its devices, once it has been born for us."""
     now_s = asyncio.get_running_loop().time
-    async with listening(link, f"{NAMESPACE}/{group}/+/{node}/#", end_s) as (connection, heard):
+    async with listening(link, learned, f"{NAMESPACE}/{group}/+/{node}/#", end_s) as (connection, heard):
         rebirth(connection.send, group, node, SystemClock().now_ns())
         while now_s() < end_s:
             await connection.beat(min(_STEP_S, max(0.0, end_s - now_s())))
@@ -263,10 +267,10 @@ class Listening(Strict):
     )
 
 
-async def _listen(link: Link, _home: Home, options: Listening) -> AsyncIterator[Finding]:
+async def _listen(link: Link, home: Home, options: Listening) -> AsyncIterator[Finding]:
     now_s = asyncio.get_running_loop().time
     total_s = max(1.0, options.seconds / NS_PER_S)
-    async with listening(link, options.topic, now_s() + 10.0) as (connection, heard):
+    async with listening(link, Learned(link, home), options.topic, now_s() + 10.0) as (connection, heard):
         begin_s = now_s()
         while (done_s := now_s() - begin_s) < total_s:
             yield Progress(int(done_s), int(total_s), f"{len(heard.topics) + len(heard.nodes)} topics heard")

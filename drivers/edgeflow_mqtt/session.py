@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import zlib
 from collections import deque
@@ -17,7 +16,8 @@ from edgeflow.clock import SystemClock
 from edgeflow.driver import Found, Home, Push
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Scalar
-from edgeflow.mqtt.connection import Connection, Version, Will, connect
+from edgeflow.mqtt.connection import Connection, Will, connect
+from edgeflow.mqtt.learned import Learned, Version
 from edgeflow.units import NS_PER_S
 from edgeflow_mqtt.browse import browse
 from edgeflow_mqtt.command import to_set
@@ -31,9 +31,9 @@ log = structlog.get_logger(__name__)
 _SUBSCRIBING_S = 10.0
 _LEAVING_S = 1.0
 _AGAIN_S = 1.0
+_TOPICS_NOTED = 1000
 _QUEUED, _QUEUED_BYTES = 10_000, 16 * 1024 * 1024
 _CATCHING_UP_S = 30.0
-_REFUSED, _HUNG_UP = b"5 was refused", b"it hung up on 5"
 _PROCESS = secrets.token_hex(2)
 
 Wish = tuple[str, bytes, Literal[0, 1, 2], bool]
@@ -65,11 +65,14 @@ class MqttSession:
         self._presence, self._online = _presence(link, self._now_ns())
         self._said_s = float("inf")  # until we are connected
         self._away = _Away(self._now_s() + _CATCHING_UP_S)
+        self._unheard: set[str] = set()
         self._connection: Connection
+        self._learned: Learned
 
     async def connect(self, deadline: float, home: Home) -> None:
         """Connects and tells others that we are there; raises LinkDown."""
-        link, known = self._link, _known_version(home, self._link)
+        link = self._link
+        self._learned = Learned(link, home)
         self.client_id = link.client_id or _client_id(home, link)
         self._connection = connection = await connect(
             link,
@@ -78,14 +81,12 @@ class MqttSession:
             take=self._take,
             will=self._presence,
             session_expiry_s=link.session_expiry // NS_PER_S,
-            first=known,
+            learned=self._learned,
         )
-        if link.version == "auto" and (connection.version == "5" or known == "5"):
-            _learn_version(home, link, connection)
         self._said_s = self._now_s()
         if self._presence is not None:
             try:
-                await connection.subscribe([self._presence.topic], deadline)
+                await connection.subscribe([self._presence.topic], _SUBSCRIBING_S)
                 await connection.publish(self._presence.topic, self._online, deadline, retain=True)
             except BaseException:
                 await connection.close()
@@ -135,15 +136,28 @@ class MqttSession:
         wishes = [self._wish(device, point, value) for point, value in zip(points, values, strict=True)]
         for topic, payload, qos, retain in wishes:
             try:
-                await self._connection.publish(topic, payload, deadline, qos=qos, retain=retain)
+                listens = await self._connection.publish(topic, payload, deadline, qos=qos, retain=retain)
             except ValueError as error:
                 raise Rejected(f"this cannot be published on {topic}: {error}") from None
+            self._note(topic, listens=listens or retain)
         if any(qos == 0 for _, _, qos, _ in wishes):
             await self._connection.prove(deadline)  # after what was sent before; QoS 0 has no receipt of its own
 
+    def _note(self, topic: str, *, listens: bool) -> None:
+        """Says once of a topic that the broker has what was published and nobody is there to get it."""
+        if listens:
+            self._unheard.discard(topic)
+        elif topic not in self._unheard and len(self._unheard) < _TOPICS_NOTED:
+            self._unheard.add(topic)
+            log.warning(
+                "nobody listens to what is written",
+                topic=topic,
+                check="is it connected, and is that its topic?",
+            )
+
     def browse(self, path: str, deadline: float) -> AsyncIterator[Found]:
         """What is published below a topic, heard until shortly before the deadline."""
-        return browse(self._link, path, deadline)
+        return browse(self._link, self._learned, path, deadline)
 
     def _wish(self, device: Device, point: Point, value: Scalar) -> Wish:
         sparkplug = device.sparkplug
@@ -194,11 +208,9 @@ class MqttSession:
         return Feed(device, points, push, self._now_ns)
 
     async def _subscribe(self, feed: Feed | NodeFeed) -> None:
-        deadline = self._now_s() + _SUBSCRIBING_S
-        refused = await self._connection.subscribe(list(feed.filters), deadline)
-        for topic, code in refused.items():
-            hint = "its access list must allow us to read there"
-            feed.refuse(topic, f"the broker refuses the subscription to {topic} ({code}); {hint}")
+        refused = await self._connection.subscribe(list(feed.filters), _SUBSCRIBING_S)
+        for topic, why in refused.items():
+            feed.refuse(topic, f"the broker refuses the subscription to {topic}: {why}")
 
     async def _unsubscribe(self, feed: Feed | NodeFeed) -> None:
         """The client may go on for others; where the connection is lost there is nobody to tell.
@@ -264,20 +276,3 @@ def _client_id(home: Home, link: Link) -> str:
     return (
         f"edgeflow{own.decode()}{link_id}" if link.session_expiry else f"edgeflow{own.decode()}{link_id[:4]}{_PROCESS}"
     )
-
-
-def _known_version(home: Home, link: Link) -> Version:
-    """The version to begin with: 5, unless the broker has refused it before."""
-    return "3.1.1" if home.get(_version_key(link)) == _REFUSED else "5"
-
-
-def _learn_version(home: Home, link: Link, connection: Connection) -> None:
-    """What is new is said once. A broker that only hung up may have had another reason: it is asked again."""
-    found = None if connection.version == "5" else _REFUSED if connection.certain else _HUNG_UP
-    if found != home.get(_version_key(link)):
-        home.put(_version_key(link), found)
-        log.info(f"the broker speaks MQTT {connection.version}", broker=f"{link.host}:{link.port}")
-
-
-def _version_key(link: Link) -> str:
-    return f"version/{re.sub('[^a-z0-9]+', '-', f'{link.host}-{link.port}'.lower()).strip('-')}"

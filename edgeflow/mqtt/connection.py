@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import ssl
-import struct
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import accumulate
+from typing import Any
 
-from paho.mqtt import MQTTException
+import structlog
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -26,24 +24,21 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.mqtt import reason
-from edgeflow.mqtt.settings import Broker, Context
+from edgeflow.mqtt.learned import Learned, Version
+from edgeflow.mqtt.settings import Broker
+from edgeflow.mqtt.wire import LARGEST, Wire
 from edgeflow.units import NS_PER_S
 
-Version = Literal["3.1.1", "5"]
+log = structlog.get_logger(__name__)
+
 Take = Callable[[str, bytes, bool], None]
 """Takes a message: topic, payload, and whether the broker had kept it (retained)."""
 
-LARGEST = 16 * 1024 * 1024
-"""A broker with MQTT 5 sends no larger packet than this many bytes."""
-
 _PROTOCOLS = {"3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}
-_FILTERS_PER_PACKET = 100
-_TICK_S = 1.0
 _LEAVING_S = 1.0
 _SHORTEST_S = 0.1
+_SUSPICIOUS_S = 60.0
 _NEVER = "edgeflow/alive"
-_NOT_MQTT = (OSError, ValueError, LookupError, struct.error, MQTTException)
-"""What paho raises where the other side sends what is no MQTT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +51,8 @@ class Will:
     retain: bool = True
 
 
-class WrongVersion(LinkDown):
-    """The broker does not speak this version of MQTT, or hung up instead of an answer, which may mean the same."""
-
-
-class RefusedVersion(WrongVersion):
-    """The broker says that it does not speak this version of MQTT."""
+class OtherVersion(LinkDown):
+    """The broker refused this version of MQTT, was silent, hung up or spoke nonsense: another may be understood."""
 
 
 async def connect(
@@ -73,28 +64,31 @@ async def connect(
     will: Will | None = None,
     session_expiry_s: int = 0,
     in_flight: int = 1000,
-    first: Version = "5",
+    learned: Learned | None = None,
 ) -> Connection:
     """Connects by the deadline (loop time, s) in the version that both sides know; raises LinkDown.
 
-    `first`: the version to begin with where the settings leave it open. `session_expiry_s`: how long the
-    broker keeps our session while we are away, 0 for not at all.
+    `session_expiry_s`: how long the broker keeps our session while we are away, 0 for not at all. `learned`:
+    what is known of the broker, and what is found out now. Where the settings leave the version open, the
+    first has half of the time to be answered: some brokers never answer a version that they do not know.
     """
-    versions: tuple[Version, ...] = (first, "3.1.1" if first == "5" else "5")
+    learned = learned or Learned(broker)
+    versions: list[Version] = ["3.1.1", "5"] if learned.version == "3.1.1" else ["5", "3.1.1"]
     if broker.version != "auto":
-        versions = (broker.version,)
-    wrong: WrongVersion | None = None
+        versions = [broker.version]
+    wrong: list[OtherVersion] = []
     for version in versions:
-        connection = Connection(broker, client_id, version, take, will, session_expiry_s, in_flight)
+        connection = Connection(broker, client_id, version, take, will, session_expiry_s, in_flight, learned)
         try:
-            await connection.open(deadline)
-        except WrongVersion as error:
-            wrong = error
-        else:
-            connection.certain = isinstance(wrong, RefusedVersion)
-            return connection
-    assert wrong is not None
-    raise LinkDown(str(wrong))
+            await connection.open(deadline, share=1.0 if version == versions[-1] else 0.5)
+        except OtherVersion as error:
+            wrong.append(error)
+            continue
+        if broker.version == "auto" and (wrong or version == "5") and learned.spoke(version):
+            log.info(f"the broker speaks MQTT {version}", broker=f"{broker.host}:{broker.port}")
+        return connection
+    told = next((error for error in reversed(wrong) if reason.NO_ANSWER not in str(error)), wrong[-1])
+    raise LinkDown(f"{told} (tried: MQTT {' and '.join(versions)})")
 
 
 class Connection:
@@ -109,23 +103,24 @@ class Connection:
         will: Will | None,
         session_expiry_s: int,
         in_flight: int,
+        learned: Learned,
     ) -> None:
         self.version = version
-        self.certain = False  # whether the broker has refused the other version
         self.lost = ""
         self.session_present = False
         self._where = f"{broker.host}:{broker.port}"
-        self._broker, self._take, self._expiry_s = broker, take, session_expiry_s
+        self._broker, self._take, self._expiry_s, self._learned = broker, take, session_expiry_s, learned
         self._loop = asyncio.get_running_loop()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._greeted: asyncio.Future[ReasonCode | None] = self._loop.create_future()
         self._receipts: dict[int, asyncio.Future[Any]] = {}
+        self._one_subscribes = asyncio.Lock()
         self._bug: Exception | None = None
-        self._heard_s = 0.0
-        self._proving = self._blocked = False
-        self._fd = -1
-        self._tls: Context | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._since_s = 0.0
+        self._proving = False
+        self._hung_up = False
+        self._allowed: Any = None  # what the broker said in MQTT 5 that it takes
+        self._in_flight: asyncio.Semaphore | None = None
         self._complaints = reason.Complaints()
         self._paho = paho = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -141,19 +136,29 @@ class Connection:
         paho.on_message = self._on_message
         if will is not None:
             paho.will_set(will.topic, will.payload, will.qos, will.retain)
+        self._wire = Wire(paho, self._fail, self._passed_over)
 
     # --- opening and closing ---------------------------------------------------------------------------
 
-    async def open(self, deadline: float) -> None:
-        """Connects; raises LinkDown, and WrongVersion where another version may be understood."""
+    async def open(self, deadline: float, share: float = 1.0) -> None:
+        """Connects; raises LinkDown, and OtherVersion where another version may be understood.
+
+        `share`: of the time that is left once there is a connection, what the broker has for its answer.
+        """
         remaining_s = max(_SHORTEST_S, deadline - self._loop.time())
         connecting = self._loop.run_in_executor(None, self._connect, remaining_s)
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.shield(connecting)
-                self._attach()
-                either: set[asyncio.Future[Any]] = {self._greeted, self._gone}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not self._wire.attach():
+                raise self._refused(None)  # said where the others are
+            self._since_s = self._loop.time()
+            either: set[asyncio.Future[Any]] = {self._greeted, self._gone}
+            await asyncio.wait(
+                either, timeout=share * max(0.0, deadline - self._since_s), return_when=asyncio.FIRST_COMPLETED
+            )
+            if not self._greeted.done() and not self.lost:
+                raise OtherVersion(reason.NO_ANSWER)
             code = self._greeted.result() if self._greeted.done() else None
             if self.lost or code is None or code.is_failure:
                 raise self._refused(code)
@@ -170,7 +175,7 @@ class Connection:
                 connecting.add_done_callback(self._too_late)
             elif self.lost or not self._greeted.done():
                 self._fail("it was not opened")
-                self._drop()
+                self._wire.drop()
 
     def _connect(self, seconds: float) -> None:
         """Blocks; in a thread."""
@@ -181,8 +186,8 @@ class Connection:
                 raise LinkDown(f"the password is not there: {broker.password}")
             paho.username_pw_set(broker.user, password)
         if broker.tls is not None:
-            self._tls = broker.tls.context()
-            paho.tls_set_context(self._tls)
+            self._wire.tls = broker.tls.context()
+            paho.tls_set_context(self._wire.tls)
             if not broker.tls.check_name:
                 paho.tls_insecure_set(True)
         paho.connect_timeout = seconds
@@ -199,13 +204,13 @@ class Connection:
     def _too_late(self, connecting: asyncio.Future[None]) -> None:
         if not connecting.cancelled():
             connecting.exception()
-        self._drop()
+        self._wire.drop()
 
     def _refused(self, code: ReasonCode | None) -> LinkDown:
         if code is None:
-            return WrongVersion(self._complaints.behind(reason.hung_up(self._broker)))
-        if code.getName() == "Unsupported protocol version":
-            return RefusedVersion(f"it does not speak MQTT {self.version}; write `version: auto`")
+            return OtherVersion(self._wire.nonsense or self._complaints.behind(reason.hung_up(self._broker)))
+        if code.value in reason.OTHER_VERSION:
+            return OtherVersion(f"it does not speak MQTT {self.version} ({code}); write `version: auto`")
         return LinkDown(reason.refusal(code))
 
     async def close(self) -> None:
@@ -213,8 +218,8 @@ class Connection:
         if not self.lost:
             self._paho.disconnect()
             await asyncio.wait({self._gone}, timeout=_LEAVING_S)
-        self._fail("the connection was closed")
-        self._drop()
+        self._fail(reason.CLOSED)
+        self._wire.drop()
 
     # --- using it --------------------------------------------------------------------------------------
 
@@ -228,7 +233,7 @@ class Connection:
             raise self._bug
         if self.lost:
             raise LinkDown(self.lost)
-        if not self._proving and self._loop.time() - self._heard_s >= seconds / 2:
+        if not self._proving and self._loop.time() - self._wire.heard_s >= seconds / 2:
             await self.prove(self._loop.time() + seconds)
 
     async def prove(self, deadline: float) -> None:
@@ -250,30 +255,60 @@ class Connection:
 
     async def publish(
         self, topic: str, payload: bytes | str, deadline: float, *, qos: int = 1, retain: bool = False
-    ) -> None:
-        """Publishes and waits for the receipt (QoS 0: until it is sent).
+    ) -> bool:
+        """Publishes and waits for the receipt (QoS 0: until it is sent); false where the broker says nobody listens.
 
         Raises LinkDown, Rejected where the broker says no (only MQTT 5 has a word for it), and ValueError
         for a topic or a size that MQTT does not allow.
         """
         if self.lost:
             raise LinkDown(self.lost)
-        info = self._paho.publish(topic, payload, qos, retain)
-        code: ReasonCode = await self._receipt(info.rc, info.mid, deadline)
+        if no := reason.not_allowed(self._allowed, topic, payload, qos, retain=retain):
+            raise Rejected(no)
+        async with AsyncExitStack() as turn:
+            if self._in_flight is not None and qos:
+                await self._turn(self._in_flight, deadline)
+                turn.callback(self._in_flight.release)
+            info = self._paho.publish(topic, payload, qos, retain)
+            code: ReasonCode = await self._receipt(info.rc, info.mid, deadline)
         if code.is_failure:
-            raise Rejected(f"the broker refuses what is published on {topic}: {code}")
+            raise Rejected(reason.publishing(topic, code))
+        return code.value != reason.NOBODY_LISTENS
 
-    async def subscribe(self, filters: Sequence[str], deadline: float, *, qos: int = 1) -> dict[str, str]:
-        """Subscribes; returns the filters that the broker refuses, with the reason in its words. Raises LinkDown."""
-        refused: dict[str, str] = {}
-        for start in range(0, len(filters), _FILTERS_PER_PACKET):
-            some = filters[start : start + _FILTERS_PER_PACKET]
-            if self.lost:
-                raise LinkDown(self.lost)
-            wanted: list[Any] = [(topic, SubscribeOptions(qos) if self.version == "5" else qos) for topic in some]
-            codes: list[ReasonCode] = await self._receipt(*self._paho.subscribe(wanted), deadline)
-            refused |= {topic: str(code) for topic, code in zip(some, codes, strict=False) if code.is_failure}
+    async def subscribe(self, filters: Sequence[str], within_s: float, *, qos: int = 1) -> dict[str, str]:
+        """Subscribes; returns the filters that the broker refuses, with the reason. Raises LinkDown.
+
+        As many at once as it takes, each time within so many seconds. Where it ends the connection instead
+        of an answer, that is learned for the next.
+        """
+        left_out = self._learned.left_out
+        refused = {topic: reason.LEFT_OUT for topic in filters if topic in left_out}
+        wanted = [topic for topic in filters if topic not in left_out]
+        async with self._one_subscribes:  # so that the one is to blame at which it ends the connection
+            while wanted:
+                some = self._portion(wanted)
+                wanted = wanted[len(some) :]
+                if self.lost:
+                    raise LinkDown(self.lost)
+                asked: list[Any] = [(topic, SubscribeOptions(qos) if self.version == "5" else qos) for topic in some]
+                try:
+                    receipt = self._paho.subscribe(asked)
+                    codes: list[ReasonCode] = await self._receipt(*receipt, self._loop.time() + within_s)
+                except LinkDown as error:
+                    if self._hung_up:
+                        raise LinkDown(f"{error}; {self._learned.ended_at(some)}") from None
+                    raise
+                self._learned.took(some)
+                refused |= {
+                    topic: reason.subscribing(code) for topic, code in zip(some, codes, strict=False) if code.is_failure
+                }
         return refused
+
+    def _portion(self, wanted: Sequence[str]) -> Sequence[str]:
+        """The first of them, as many as the broker takes in one packet, by their number and by their length."""
+        some, room = wanted[: self._learned.at_once], getattr(self._allowed, "MaximumPacketSize", LARGEST) - 16
+        sizes = accumulate(len(topic.encode()) + 3 for topic in some)
+        return some[: max(1, sum(size <= room for size in sizes))]
 
     async def unsubscribe(self, filters: Sequence[str], deadline: float) -> None:
         """Unsubscribes; raises LinkDown."""
@@ -283,7 +318,7 @@ class Connection:
 
     async def _receipt(self, rc: MQTTErrorCode, mid: int | None, deadline: float) -> Any:
         if rc != mqtt.MQTT_ERR_SUCCESS or mid is None:
-            raise self._fail(self._complaints.behind("the connection was closed"))
+            raise self._fail(self._complaints.behind(reason.CLOSED))
         future = self._receipts[mid] = self._loop.create_future()
         try:
             async with asyncio.timeout_at(deadline):
@@ -295,6 +330,13 @@ class Connection:
         if answer is None:
             raise LinkDown(self.lost)
         return answer
+
+    async def _turn(self, in_flight: asyncio.Semaphore, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await in_flight.acquire()
+        except TimeoutError:
+            raise self._fail(reason.NO_ANSWER) from None
 
     def _fail(self, why: str) -> LinkDown:
         """The connection is lost, and whoever waits for it learns so now; the first reason counts."""
@@ -312,18 +354,29 @@ class Connection:
 
     # --- what paho tells -------------------------------------------------------------------------------
 
-    def _on_connect(self, _client: Any, _data: Any, flags: mqtt.ConnectFlags, code: ReasonCode, _more: Any) -> None:
+    def _on_connect(self, _client: Any, _data: Any, flags: mqtt.ConnectFlags, code: ReasonCode, more: Any) -> None:
         self.session_present = flags.session_present
+        self._allowed = more
+        if (most := getattr(more, "ReceiveMaximum", 0)) > 0:
+            self._in_flight = asyncio.Semaphore(most)
         if not self._greeted.done():
             self._greeted.set_result(code)
 
     def _on_disconnect(self, _client: Any, _data: Any, flags: mqtt.DisconnectFlags, code: ReasonCode, _: Any) -> None:
-        why = self._complaints.behind("the connection was closed")
+        self._hung_up = True
         if flags.is_disconnect_packet_from_server:
-            why = f"it ends the connection: {code}"
-            if code.getName() == "Session taken over":
-                why = "another client has connected with the same `client_id`; each needs its own"
+            why = reason.goodbye(code)
+        elif code.getName() == "Protocol error":
+            self._wire.nonsense = why = f"it sends what is not MQTT {self.version}"
+        elif code.getName() == "Keep alive timeout":
+            self._hung_up, why = False, reason.NO_ANSWER
+        else:
+            brief = self._greeted.done() and self._loop.time() - self._since_s < _SUSPICIOUS_S
+            why = self._complaints.behind(reason.closed(self._broker.client_id if brief else None))
         self._fail(why)
+
+    def _passed_over(self, size: int) -> None:
+        log.warning("a message was too large and was left out", broker=self._where, bytes=size, largest=LARGEST)
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, code: ReasonCode, _more: Any) -> None:
         self._answer(mid, code)
@@ -349,81 +402,3 @@ class Connection:
             self._bug = error  # of ours, on the way of a message; it is raised where somebody waits
             self._fail(f"a message on {topic} could not be taken")
             raise
-
-    # --- the socket ------------------------------------------------------------------------------------
-
-    def _attach(self) -> None:
-        paho = self._paho
-        sock = paho.socket()
-        if not isinstance(sock, socket.socket) or sock.fileno() < 0:
-            raise self._refused(None)
-        # Else a small packet waits for the acknowledgement of the one before, which the other side holds back 40 ms.
-        with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._fd = sock.fileno()
-        paho.on_socket_close = self._on_close
-        paho.on_socket_register_write = self._on_register_write
-        paho.on_socket_unregister_write = self._on_unregister_write
-        self._loop.add_reader(self._fd, self._read)
-        self._heard_s = self._loop.time()
-        self._write()
-        self._timer = self._loop.call_later(_TICK_S, self._tick)
-
-    def _tick(self) -> None:
-        """Keepalive: paho pings the broker when it is time."""
-        if not self.lost:
-            self._paho.loop_misc()
-            self._timer = self._loop.call_later(_TICK_S, self._tick)
-
-    def _read(self) -> None:
-        self._heard_s = self._loop.time()
-        try:
-            self._paho.loop_read()
-            # what the TLS layer has decrypted already makes no socket readable
-            while isinstance(sock := self._paho.socket(), ssl.SSLSocket) and sock.pending():
-                self._paho.loop_read()
-        except _NOT_MQTT as error:
-            self._fail(f"it sends what is not MQTT ({type(error).__name__}: {error})")
-            self._drop()
-
-    def _on_register_write(self, _client: Any, _data: Any, _sock: Any) -> None:
-        self._loop.call_soon(self._write)
-
-    def _write(self) -> None:
-        """Writes what waits; only what the socket does not take at once waits for it."""
-        paho = self._paho
-        if self._fd < 0:
-            return
-        try:
-            paho.loop_write()
-        except OSError as error:
-            self._fail(str(error))
-        if self._fd >= 0 and paho.socket() is not None and paho.want_write() and not self._blocked:
-            self._blocked = True
-            self._loop.add_writer(self._fd, self._write)
-
-    def _on_unregister_write(self, _client: Any, _data: Any, _sock: Any) -> None:
-        if self._blocked:
-            self._blocked = False
-            self._loop.remove_writer(self._fd)
-
-    def _on_close(self, _client: Any, _data: Any, _sock: Any) -> None:
-        """paho closes the socket, whose number may be another's the next moment."""
-        if self._blocked:
-            self._blocked = False
-            self._loop.remove_writer(self._fd)
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
-            self._fd = -1
-
-    def _drop(self) -> None:
-        """Ends the TCP connection now."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._on_close(None, None, None)
-        paho = self._paho
-        paho.on_socket_close = paho.on_socket_register_write = paho.on_socket_unregister_write = None
-        for sock in (paho.socket(), self._tls and self._tls.made):
-            if isinstance(sock, socket.socket):
-                with suppress(OSError):
-                    sock.close()

@@ -11,7 +11,8 @@ import structlog
 
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Call, Value
-from edgeflow.mqtt.connection import Connection, Version, connect
+from edgeflow.mqtt.connection import Connection, connect
+from edgeflow.mqtt.learned import Learned
 from edgeflow.services.settings import MqttSettings
 from edgeflow.units import NS_PER_S
 
@@ -41,7 +42,7 @@ class MqttService:
         self._timeout_s = settings.timeout / NS_PER_S
         # gateways share host names (and brokers): one with the id of another would throw it out
         self._client_id = settings.client_id or f"edgeflow-{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._first: Version = "5"
+        self._learned = Learned(settings)
         self._connection: Connection | None = None
         self._open = asyncio.Event()
         self.workers = settings.in_flight
@@ -75,10 +76,7 @@ class MqttService:
 
     async def _connect(self) -> Connection:
         settings, deadline = self._settings, self._soon(2 * self._timeout_s)
-        connection = await connect(settings, self._client_id, deadline, in_flight=settings.in_flight, first=self._first)
-        if connection.certain:
-            self._first = connection.version
-        return connection
+        return await connect(settings, self._client_id, deadline, in_flight=settings.in_flight, learned=self._learned)
 
     def _soon(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + seconds
