@@ -12,9 +12,9 @@ from typing import Any
 
 from edgeflow.errors import EdgeFlowError, Rejected
 from edgeflow.model import Scalar
-from edgeflow_modbus.config import Absent, Device, Point
+from edgeflow_modbus.config import Absent, Device, Point, ScaleBy
 from edgeflow_modbus.pdu import ADDRESSES, Table, place
-from edgeflow_modbus.registers import Type
+from edgeflow_modbus.registers import REGISTERS, Type
 from edgeflow_modbus.space import Layout, Part
 
 Decode = Callable[[bytes], Sequence[Scalar]]
@@ -40,7 +40,7 @@ class NoValue(EdgeFlowError):
 
 
 def parts(point: Point, device: Device) -> tuple[Part, ...]:
-    """What must be read for a point: its own addresses, then those of `plus`, then the register of `factor`.
+    """What must be read for a point: its own addresses, then those of `plus`, then what it is multiplied by.
 
     Raises Rejected, saying why and what to do, where this device cannot have such an address.
     """
@@ -52,6 +52,10 @@ def parts(point: Point, device: Device) -> tuple[Part, ...]:
     found = [_part(device, point.table, number, point.count, own) for number in (point.address, *point.plus)]
     if point.factor is not None:
         found.append(_part(device, point.table, point.factor, 1, _factor_layout(point, device)))
+    if (by := point.scale_by) is not None:
+        words = (point.word_order or device.word_order, point.byte_order or device.byte_order)
+        shape = _layout(by.type, REGISTERS[by.type], words[0] == "big", words[1] == "big", None, None)
+        found.append(_part(device, by.table, by.address, REGISTERS[by.type], shape))
     return tuple(found)
 
 
@@ -118,7 +122,7 @@ def compose(point: Point, device: Device) -> Compose | None:  # noqa: ARG001 - e
     steps = [step for step in (_available(point), _own_value(point)) if step]
     ends = [step for step in (_fraction(point), _name(point)) if step]
     own = 1 + len(point.plus)
-    if not steps and not ends and own == 1 and point.factor is None:
+    if not steps and not ends and own == 1 and point.factor is None and point.scale_by is None:
         return None
 
     def value(raws: Sequence[Any]) -> Scalar:
@@ -128,6 +132,8 @@ def compose(point: Point, device: Device) -> Compose | None:  # noqa: ARG001 - e
         total = found[0] if own == 1 else sum(found)
         if point.factor is not None:
             total = times_power_of_ten(total, raws[own])
+        if point.scale_by is not None:
+            total = _scaled_by(point.scale_by, total, raws[own])
         for end in ends:
             total = end(total)
         if reason := strange(total):
@@ -187,6 +193,14 @@ def _name(point: Point) -> Callable[[Any], Any] | None:
         return found
 
     return name
+
+
+def _scaled_by(by: ScaleBy, number: float, told: float | None) -> float:
+    """`told`: what the register holds; None where the device says that it has none."""
+    factor = by.absent if told is None else next((each for key, each in by.values.items() if key == told), None)
+    if factor is None:
+        raise NoValue(f"{place(by.table, by.address, 1)} tells its unit by {told}, which `scale_by` does not name")
+    return number * factor
 
 
 def times_power_of_ten(number: float, power: int) -> float:

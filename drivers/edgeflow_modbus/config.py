@@ -92,6 +92,34 @@ class Device(Strict):
         return self.first_address - (4 - _LEAD[table]) * step
 
 
+class ScaleBy(Strict):
+    """A register that tells what a value is multiplied by: a unit, a prefix, a range."""
+
+    holding: int | None = Field(None, alias="register", ge=0, le=_HIGHEST, description="Holding register.")
+    input: int | None = Field(None, ge=0, le=_HIGHEST, description="Input register, in place of a holding register.")
+    type: Literal["int16", "uint16", "int32", "uint32", "float32"] = Field("uint16", description="How it is read.")
+    values: Annotated[dict[Annotated[int, BeforeValidator(_number)], float], Field(min_length=1)] = Field(
+        description="What the value is multiplied by, for each number that the register may hold: `{0: 1, 1: 1000}`."
+    )
+    absent: float | None = Field(
+        None, description="What it is multiplied by where the device says that it has no such register; else BAD."
+    )
+
+    @model_validator(mode="after")
+    def _has_one_address(self) -> Self:
+        if (self.holding is None) == (self.input is None):
+            raise ValueError("write either `register` or `input`, for example `register: 30`")
+        return self
+
+    @property
+    def table(self) -> Table:
+        return Table.INPUT if self.holding is None else Table.REGISTER
+
+    @property
+    def address(self) -> int:
+        return next(each for each in (self.holding, self.input) if each is not None)
+
+
 class Point(Strict):
     """The address of one value: exactly one of register, input, coil, discrete, sunspec."""
 
@@ -136,6 +164,10 @@ class Point(Strict):
         ge=0,
         le=_HIGHEST,
         description="Address of an int16 in the same table: the value is times 10 to its power.",
+    )
+    scale_by: ScaleBy | None = Field(
+        None,
+        description="A register that tells the unit: `{register: 30, type: float32, values: {0: 1, 1: 1000}}`.",
     )
     plus: tuple[Annotated[int, Field(ge=0, le=_HIGHEST)], ...] = Field(
         (), description="Addresses in the same table whose values, of the same type, are added: `[805]`."
@@ -230,11 +262,12 @@ def value_type(point: Point) -> ValueType:
         return "text"
     if point.kind == "bytes":
         return "bytes"
-    return "integer" if whole(point.kind) and point.fraction is None and point.factor is None else "number"
+    fixed = point.fraction is None and point.factor is None and point.scale_by is None
+    return "integer" if whole(point.kind) and fixed else "number"
 
 
 def writable(point: Point) -> bool:
     """Whether it can be written; bits only where they lie in one register."""
     if point.holding is None:
         return point.coil is not None
-    return not point.plus and (point.bits is None or point.count == 1)
+    return not point.plus and point.scale_by is None and (point.bits is None or point.count == 1)

@@ -33,6 +33,7 @@ from edgeflow_modbus.pdu import (
     GATEWAY_NO_ANSWER,
     GATEWAY_NO_PATH,
     ILLEGAL_ADDRESS,
+    ILLEGAL_FUNCTION,
     ILLEGAL_VALUE,
     Refused,
     place,
@@ -66,11 +67,15 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """How a point's value is made of several parts, or of one that needs more than unpacking."""
+    """How a point's value is made of several parts, or of one that needs more than unpacking.
+
+    `optional`: the part that a device need not have; -1 where there is none.
+    """
 
     point: int
     parts: tuple[int, ...]
     make: Compose
+    optional: int = -1
 
 
 class PointsReader:
@@ -95,6 +100,7 @@ class PointsReader:
         self._layouts: list[Layout | None] = []  # by part; None for bits, and for what cannot be read
         self._faults: Faults = {}  # by part, as `Found`; the first parts are the points' own
         self._makers: list[_Maker] = []
+        self._tableless: set[int] = set()  # parts in a table of which the device says that it has none
         self._plain_floats: list[int] = []
         self._scout = Scout(self._resolve(points), device, learned, spares=not wire.tells_apart)
         for part in self._scout.refused:
@@ -136,7 +142,8 @@ class PointsReader:
                 self._plain_floats.append(i)
         for i, others, make in wanted:
             at = [besides.setdefault(part, len(points) + len(besides)) for part in others]
-            self._makers.append(_Maker(i, (i, *at), make))
+            by = points[i].scale_by
+            self._makers.append(_Maker(i, (i, *at), make, at[-1] if by and by.absent is not None else -1))
         needs += besides
         self._layouts = [need.layout if need else None for need in needs]
         return [replace(need, index=i) for i, need in enumerate(needs) if need]
@@ -170,7 +177,7 @@ class PointsReader:
     def _make(self, raws: list[Any], faults: Faults) -> Faults | None:
         """Turns the raw values of parts into the points' values, and the faults of parts into theirs."""
         for maker in self._makers:
-            fault = next((faults[i] for i in maker.parts if i in faults), None)
+            fault = next((faults[i] for i in maker.parts if i in faults and not self._lacks(maker, i)), None)
             if fault is None:
                 try:
                     raws[maker.point] = maker.make([raws[i] for i in maker.parts])
@@ -180,6 +187,12 @@ class PointsReader:
             raws[maker.point], faults[maker.point] = None, fault
         del raws[self._points :]
         return {i: fault for i, fault in faults.items() if i < self._points} or None
+
+    def _lacks(self, maker: _Maker, part: int) -> bool:
+        """Whether the device has refused a part that it need not have."""
+        if part != maker.optional:
+            return False
+        return part in self._tableless or any(refused.index == part for refused in self._scout.refused)
 
     # --- a poll with care -----------------------------------------------------------------------------
 
@@ -222,6 +235,8 @@ class PointsReader:
                 todo.extendleft(reversed([self._piece(read) for read in smaller]))
             else:
                 faults |= dict.fromkeys(_parts([piece]), (BAD, str(outcome)))
+                if outcome.code == ILLEGAL_FUNCTION:
+                    self._tableless.update(_parts([piece]))
                 if outcome.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER):
                     faults |= dict.fromkeys(_parts(todo), (BAD, str(outcome)))
                     break
@@ -275,6 +290,7 @@ class PointsReader:
 
     def _take(self, piece: _Piece, answer: bytes, found: Found) -> None:
         found.update(zip(_parts([piece]), piece.decode(answer), strict=True))
+        self._tableless.difference_update(_parts([piece]))
         if self._faults:
             for part in _parts([piece]):
                 self._faults.pop(part, None)

@@ -21,7 +21,7 @@ _LARGEST = {"float16": 65504.0, "float32": (2 - 2**-23) * 2.0**127}
 _BITS = re.compile(r"\d{1,2}-\d{1,2}")
 _DETAILS = (
     "type", "bit", "bits", "byte", "length", "word_order", "byte_order", "names", "other", "fraction", "factor",
-    "plus", "missing", "write_function", "write_with", "verify",
+    "scale_by", "plus", "missing", "write_function", "write_with", "verify",
 )  # fmt: skip
 _ONLY: Mapping[str, Sequence[str]] = {
     "coil": ("type", "write_function", "verify"),
@@ -61,6 +61,10 @@ _FITS: Mapping[str, tuple[Callable[[Point], bool], str]] = {
     "factor": (
         lambda p: whole(p.kind) and _as_it_is(p),
         "`factor` goes with a type of whole numbers; write `scale` for a fixed factor",
+    ),
+    "scale_by": (
+        lambda p: (whole(p.kind) or p.kind.startswith("float")) and _as_it_is(p) and p.factor is None,
+        "`scale_by` goes with numbers as they are; leave out what makes this one something else",
     ),
     "plus": (
         lambda p: (whole(p.kind) or p.kind.startswith("float")) and _as_it_is(p),

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, create_model
 
 from edgeflow.devices.config import bounds
-from edgeflow.devices.physics import Check, Judgement, Live, Measured, adapter, causes, unlikely
+from edgeflow.devices.physics import Check, Judgement, Live, Measured, adapter, causes, totals, unlikely
 from edgeflow.devices.plan import DevicePlan, LinkPlan, TagPlan
 from edgeflow.devices.scale import value_of
 from edgeflow.devices.template import Library, Sheet
@@ -151,26 +151,31 @@ async def check_on(
     options = options or Options()
     sheet = library.find(device.driver.name, device.template) if device.template else None
     checks = checks_of(sheet, device.given) if sheet else ()
-    known, order = True, ""
+    known, order, heard = True, "", False
+    fitting: list[str] = []
     if sheet is not None and isinstance(session, Reads):
         probes = probes_of(sheet, device.given, device.driver)
         for probe in probes:
             row, fits = await _probed(session, ask, device.driver, device.config, probe)
-            known = known and fits
+            known, heard = known and fits, heard or row.cells["result"] != UNREADABLE
             yield row
         if not known:
             config, order = await _reordered(session, ask, device, probes)
-        if order:
-            device, known = replace(device, config=config), True
-            yield Note(f"With {order} at the device its probe fits. Write that; what follows is read so.")
+            if order:
+                device, known = replace(device, config=config), True
+                yield Note(f"With {order} at the device its probe fits. Write that; what follows is read so.")
+            elif given := await _given_otherwise(session, ask, device, sheet):
+                order, known = given, True
+                yield Note(f"With {given} at the device its probe fits. Write that, and check again.")
         if not known and options.others:
-            async for finding in _others(session, ask, device, library, sheet):
+            async for finding in _others(session, ask, device, library, sheet, fitting):
                 yield finding
     plans = tuple(plan for plan in device.tags if plan.read)
     seen = _Seen(tuple(_unbounded(plan) for plan in plans))
     async for finding in _read(session, ask, device, seen, options):
         yield finding
     rows = [_tag_row(plans, seen, i) for i in range(len(plans))]
+    checks += totals({_short(plan): plan.tag.unit for plan in plans}, checks)
     live = seen.live()
     judgements = [judgement for each in checks for judgement in each.judge(live)]
     rows += [
@@ -182,7 +187,8 @@ async def check_on(
     if sheet is not None and not known:
         for contradiction in sheet.template.contradictions:
             yield Note(f"{contradiction.about} Here: {contradiction.here} ({contradiction.source})")
-    yield Note(_summary(device, rows, judgements, known=known, order=order))
+    answered = heard or bool(fitting or seen.values)
+    yield Note(_summary(device, rows, judgements, known=known, order=order, answered=answered))
 
 
 def _title(judgement: Judgement) -> str:
@@ -293,7 +299,13 @@ def _tag_row(plans: Sequence[TagPlan], seen: _Seen, index: int) -> Row:
 
 
 def _summary(
-    device: DevicePlan, rows: Sequence[Row], judgements: Sequence[Judgement], *, known: bool, order: str
+    device: DevicePlan,
+    rows: Sequence[Row],
+    judgements: Sequence[Judgement],
+    *,
+    known: bool,
+    order: str,
+    answered: bool,
 ) -> str:
     tags = [row for row in rows if "tag" in row.cells]
     unreadable = [str(row.cells["tag"]) for row in tags if row.cells["result"] == UNREADABLE]
@@ -306,7 +318,10 @@ def _summary(
     parts += [f"{look} {'is' if look == 1 else 'are'} worth a look"] if look else []
     parts += [f"{unjudged} checks say nothing without load"] if unjudged else []
     text = f"{device.name}: {'; '.join(parts)}."
-    if not known:
+    if not known and not answered:
+        reason = next((str(row.cells["says"]).partition(".")[0] for row in rows if row.cells["says"]), "no answer")
+        text += f" Nothing could be read, so nobody knows whether it is a {device.template}: {reason}."
+    elif not known:
         text += f" It is likely not a {device.template}: what identifies it does not fit."
     elif sum("(`word_order`)" in str(row.cells["says"]) for row in tags) > 1:
         text += " Several values point to the word order: set `word_order` at the device."
@@ -342,6 +357,19 @@ async def _reordered(session: Any, ask: Ask, device: DevicePlan, probes: Sequenc
     return device.config, ""
 
 
+async def _given_otherwise(session: Any, ask: Ask, device: DevicePlan, sheet: Sheet) -> str:
+    """The value of a parameter with which the probes fit, as it is written; "" where there is none."""
+    for name, parameter in sheet.template.parameters.items():
+        for value in parameter.one_of:
+            given = {**device.given, name: value}
+            if value == device.given.get(name, parameter.default):
+                continue
+            probes = probes_of(sheet, given, device.driver)
+            if all([(await _probed(session, ask, device.driver, device.config, probe))[1] for probe in probes]):
+                return f"`with: {{{name}: {value}}}`"
+    return ""
+
+
 async def _value(session: Any, ask: Ask, driver: AnyDriver, config: Any, probe: Any) -> tuple[Scalar, str]:
     point = driver.point.model_construct(set(), **{name: getattr(probe, name) for name in driver.point.model_fields})
     try:
@@ -360,8 +388,13 @@ def _place(driver: AnyDriver, probe: Any) -> str:
     return ", ".join(f"{key}: {value}" for key, value in shown.items())
 
 
-async def _others(session: Any, ask: Ask, device: DevicePlan, library: Library, own: Sheet) -> AsyncIterator[Finding]:
-    """Which other templates of the driver have a probe that fits; those first that know the device for certain."""
+async def _others(
+    session: Any, ask: Ask, device: DevicePlan, library: Library, own: Sheet, fitting: list[str]
+) -> AsyncIterator[Finding]:
+    """Which other templates of the driver have a probe that fits; those first that know the device for certain.
+
+    Their names are added to `fitting`.
+    """
     found: list[tuple[int, int, str]] = []
     names = [name for name in library.names(device.driver.name) if name != own.template.template]
     for i, name in enumerate(names):
@@ -380,6 +413,7 @@ async def _others(session: Any, ask: Ask, device: DevicePlan, library: Library, 
         except (Rejected, ConfigError, KeyError, ValidationError):
             continue
     for certain, _, name in sorted(found):
+        fitting.append(name)
         title = library.find(device.driver.name, name).template.title
         yield Note(f"{'This is' if certain else 'This may be'} {name} ({title}): its probe fits.")
     if not found:

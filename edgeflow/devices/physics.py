@@ -125,13 +125,16 @@ class Sum(Strict):
     kind: Literal["sum"] = Field(description="A total is the sum of its parts.")
     total: str = Field(description="The tag with the total.")
     parts: Tags = Field(description="The tags with the parts.")
-    within: Within = Field(
-        default=0.03,
-        description="How much of the largest it may differ: a meter measures the phases and the total one after the "
-        "other, and the load changes meanwhile.",
+    within: Within | None = Field(
+        default=None,
+        description="How much of the largest it may differ. Default: 3 % of powers, since a meter measures the phases "
+        "and the total one after the other and the load changes meanwhile; 0.5 % of counters.",
     )
-    floor: float = Field(
-        default=20.0, ge=0, description="So much it may always differ, in W, VA, var or Wh: rounding and idle load."
+    floor: float | None = Field(
+        default=None,
+        ge=0,
+        description="So much it may always differ, in W, VA, var or Wh: rounding and idle load. Default: 20, of "
+        "counters 1500.",
     )
 
     def judge(self, live: Live) -> list[Judgement]:
@@ -139,26 +142,81 @@ class Sum(Strict):
         if any(name not in live for name in names):
             return []
         total, parts = live[self.total].base, [live[part].base for part in self.parts]
+        counter = _is_counter(live[self.total])
+        floor = self.floor if self.floor is not None else 1500.0 if counter else 20.0
+        within = self.within or (0.005 if counter else 0.03)
         largest = max(map(abs, (total, *parts)))
-        given = f"{self.total} is {live[self.total]}, " + " + ".join(str(live[part]) for part in self.parts)
-        if largest <= self.floor:
-            return [_idle(names, given)]
-        allowed = self.floor + self.within * largest
+        made = " + ".join(self.parts)
+        given = f"{self.total} is {live[self.total]}, {made} do not make that, but {_sum_text(live, self.parts)}"
+        if largest <= floor:
+            return [_idle(names, f"{self.total} is {live[self.total]}")]
+        allowed = floor + within * largest
         if abs(total - sum(parts)) <= allowed:
             return [Judgement("fits", names, f"{self.total} is the sum of its parts")]
-        return [Judgement("does not fit", names, f"{given} do not make that; {self._cause(total, parts, allowed)}")]
+        if counter:
+            return [self._counters(live, names, given, allowed)]
+        cause = self._cause(total, parts, allowed, within) or self._suspect(live)
+        return [Judgement("does not fit", names, f"{given}; {cause}")]
 
-    def _cause(self, total: float, parts: Sequence[float], allowed: float) -> str:
+    def _cause(self, total: float, parts: Sequence[float], allowed: float, within: float) -> str:
         if abs(abs(total) - abs(sum(parts))) <= allowed:
             return f"the sign of {self.total} is the other way round"
         for i, part in enumerate(parts):
             if abs(total - sum(parts) + 2 * part) <= allowed:
                 return f"the sign of {self.parts[i]} is the other way round"
-        if total and sum(parts) and (factor := _power_of_ten(sum(parts) / total, self.within)):
+        if total and sum(parts) and (factor := _power_of_ten(sum(parts) / total, within)):
             return f"{_factor_text(self.total, factor)}, or its parts the other way round"
+        for i, part in enumerate(parts):
+            wanted = total - sum(parts) + part
+            if part and abs(wanted) > allowed and (factor := _power_of_ten(wanted / part, within)):
+                return _factor_text(self.parts[i], factor)
         if total and sum(parts) and (ratio := max(abs(sum(parts) / total), abs(total / sum(parts)))) > 4:
             return f"is the ratio of the current transformers, about {ratio:.4g}, in one of them only?"
-        return "likely a part is of another address, or a phase is not measured"
+        return ""
+
+    def _suspect(self, live: Live) -> str:
+        """Which of them is of another address, by what voltage and current of each phase allow."""
+        known, odd = 0, []
+        for part in self.parts:
+            phase = part.rpartition("_")[2]
+            voltage, current = (live.get(f"{what}_{phase}") for what in ("voltage", "current"))
+            if voltage is None or current is None:
+                continue
+            known += 1
+            apparent = abs(voltage.base * current.base)
+            factor = live.get(f"power_factor_{phase}")
+            active = _dimension(live[part].unit) == "power"
+            made = apparent * abs(factor.value) if factor and active else None
+            power = abs(live[part].base)
+            if power > 1.1 * apparent + 50 or (made is not None and abs(power - made) > 0.1 * apparent + 50):
+                odd.append(part)
+        if odd:
+            return f"look at {', '.join(odd)}: voltage and current of that phase do not make that much"
+        if known == len(self.parts):
+            return f"look at {self.total}: voltage and current of every phase fit its part, so the total is another one"
+        return f"look at {self.total} first; else likely a part is of another address, or a phase is not measured"
+
+    def _counters(self, live: Live, names: tuple[str, ...], given: str, allowed: float) -> Judgement:
+        total, parts = live[self.total].base, [live[part].base for part in self.parts]
+        if factor := _power_of_ten(sum(parts) / total if total else 0.0, 0.01):
+            return Judgement(
+                "does not fit", names, f"{given}; {_factor_text(self.total, factor)}, or its parts are not"
+            )
+        for i, part in enumerate(parts):
+            others = sum(parts) - part
+            if part > total + allowed and others <= total + allowed:
+                text = f"{self.parts[i]} alone is more than {self.total}: look at {self.parts[i]}, then at {self.total}"
+                return Judgement("does not fit", names, f"{given}; {text}")
+        if total < sum(parts):
+            back = [name for name in live if "export" in name and name not in names and _is_counter(live[name])]
+            back = [name for name in back if live[name].base > allowed]
+            if back and max(parts) <= total + allowed:
+                text = f"a meter that nets its phases counts so ({', '.join(back)} has counted too); else"
+                return Judgement("look", names, f"{given}; {text} {self.total} is of another address")
+            text = f"look at {self.total}: it may be a partial counter that can be reset, or that of one tariff"
+            return Judgement("does not fit", names, f"{given}; {text}")
+        text = f"look at {self.total}: it may count both directions, or a phase is missing in its parts"
+        return Judgement("does not fit", names, f"{given}; {text}")
 
 
 class Triangle(Strict):
@@ -297,6 +355,39 @@ Check = Annotated[Between | Near | Sum | Triangle | Product | Signs | Monotone, 
 def adapter() -> TypeAdapter[tuple[Check, ...]]:
     """What reads the `checks` of a template."""
     return TypeAdapter(tuple[Check, ...])
+
+
+_PHASES = ("l1", "l2", "l3")
+_ADDITIVE = ("power", "reactive power", "energy", "reactive energy")
+
+
+def totals(units: Mapping[str, str | None], checks: Sequence[Check]) -> tuple[Sum, ...]:
+    """The sums that names tell: `energy` of `energy_l1` to `energy_l3`, where no check has that total already.
+
+    `units` by tag. Only of what adds up: active and reactive power and energy, drawn and fed back.
+    """
+    have = {check.total for check in checks if isinstance(check, Sum)}
+    found = []
+    for name, unit in units.items():
+        parts = tuple(f"{name}_{phase}" for phase in _PHASES)
+        if name not in have and _dimension(unit) in _ADDITIVE and all(part in units for part in parts):
+            found.append(Sum(kind="sum", total=name, parts=parts))
+    return tuple(found)
+
+
+def _dimension(unit: str | None) -> str:
+    return UNITS[unit].dimension if unit in UNITS else ""
+
+
+def _is_counter(measured: Measured) -> bool:
+    return _dimension(measured.unit).endswith("energy")
+
+
+def _sum_text(live: Live, parts: Sequence[str]) -> str:
+    first = live[parts[0]]
+    unit = UNITS.get(first.unit or "")
+    total = sum(live[part].base for part in parts)
+    return str(Measured([(total - unit.offset) / unit.factor if unit else total], first.unit))
 
 
 def _idle(names: tuple[str, ...], given: str) -> Judgement:

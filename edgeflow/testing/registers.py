@@ -21,14 +21,15 @@ _FUNCTION, _ADDRESS, _VALUE = 1, 2, 3
 class Registers:
     """The content of one device by table and address on the wire.
 
-    `most`: it gives no more registers in one answer. Addresses between those that it has read as 0, unless
-    `gaps` is false; those before the first and after the last do not exist.
+    `most`: it gives no more registers in one answer. `exception`: it answers everything with that. Addresses between
+    those that it has read as 0, unless `gaps` is false; those before the first and after the last do not exist.
     """
 
     tables: dict[Table, dict[int, int]]
     most: int = 125
     gaps: bool = True
     requests: list[bytes] = field(default_factory=list)
+    exception: int = 0
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[int]:
@@ -68,6 +69,8 @@ class Registers:
     def reply(self, request: bytes) -> bytes:
         """The answer to one request, without its frame."""
         function = request[0]
+        if self.exception:
+            return bytes([function | 0x80, self.exception])
         try:
             if function in _READS:
                 return self._read(function, *struct.unpack(">HH", request[1:5]))

@@ -12,11 +12,12 @@ import pytest
 from edgeflow.devices.check import WRONG, Options, check, check_on
 from edgeflow.devices.config import read_links_and_devices
 from edgeflow.devices.plan import Plant
-from edgeflow.devices.template import Library
-from edgeflow.document import Document, parse
+from edgeflow.devices.template import Library, shipped_folders
+from edgeflow.document import Document, load, parse
 from edgeflow.driver import Finding, Home, Note, Progress, Row
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Scalar
+from edgeflow.testing.recording import Case
 from edgeflow.testing.registers import Registers
 from edgeflow.testing.session import Wire
 
@@ -198,3 +199,75 @@ async def test_a_device_that_can_only_be_written_cannot_be_judged_by_reading(tmp
     plant = plant_of(1, tags={"f": {"input": 1}})
     with pytest.raises(Rejected, match="can neither read nor watch"):
         _ = [f async for f in check_on(Deaf(), lambda _: None, plant.devices["m"], Library(), QUICK)]  # type: ignore[arg-type,return-value] # never asked
+
+
+# --- what public maps do not agree on ---
+
+
+def recorded(name: str, **changed: dict[int, list[int]]) -> Registers:
+    """The registers of a template's recorded case, with some of them changed; an empty list takes one away."""
+    folder = next(f for f in shipped_folders() if f.joinpath(f"{name}.yaml").is_file())
+    case = load(folder / f"{name}.case.yaml").model(Case)
+    tables: Any = {}
+    for table in case.registers.keys() | changed.keys():
+        blocks = {**case.registers.get(table, {}), **changed.get(table, {})}  # type: ignore[call-overload]
+        tables[table] = {at + i: word for at, words in blocks.items() for i, word in enumerate(words)}
+    return Registers({table: words for table, words in tables.items() if words}, case.most)
+
+
+@pytest.mark.parametrize(("table", "words"), [("holding", []), ("holding", float32(0)), ("holding", float32(1))])
+async def test_the_prefix_of_the_unit_of_an_sdm630_is_read(table: str, words: list[int]) -> None:
+    found = await findings(recorded("eastron/sdm630", **{table: {30: words}}), template="eastron/sdm630")
+    values = {name: row["value"] for name, row in rows(found, "tag").items()}
+    factor = 1000 if words == float32(1) else 1
+    assert (values["energy"], values["energy_l1"]) == (12345.5 * factor, 4112.5 * factor)
+    assert values["reactive_export_energy"] == 1.5 * factor
+    assert notes(found)[-1].endswith("It fits eastron/sdm630.")
+
+
+async def test_an_sdm630_without_the_register_of_the_prefix_counts_in_kwh() -> None:
+    found = await findings(recorded("eastron/sdm630", holding={30: [], 10: [0, 0]}), template="eastron/sdm630")
+    assert rows(found, "tag")["energy"]["value"] == 12345.5
+
+
+async def test_an_unknown_prefix_is_no_value() -> None:
+    found = await findings(recorded("eastron/sdm630", holding={30: float32(2)}), template="eastron/sdm630")
+    row = rows(found, "tag")["energy"]
+    assert (row["result"], row["says"]) == (
+        "not readable",
+        "holding register 30 tells its unit by 2.0, which `scale_by` does not name",
+    )
+
+
+async def test_a_dtsu666_with_its_counters_elsewhere_is_told_what_to_give() -> None:
+    moved = {0x101E: [], 0x1028: [], 0x401E: float32(321.5), 0x4028: float32(1.25)}
+    found = await findings(recorded("chint/dtsu666", holding=moved), template="chint/dtsu666")
+    assert "With `with: {energy_base: 16384}` at the device its probe fits. Write that, and check again." in notes(
+        found
+    )
+    found = await findings(
+        recorded("chint/dtsu666", holding=moved), template="chint/dtsu666", **{"with": {"energy_base": 0x4000}}
+    )
+    values = {name: row["value"] for name, row in rows(found, "tag").items()}
+    assert (values["energy"], values["export_energy"]) == (321.5, 1.25)
+
+
+async def test_a_partial_counter_in_place_of_the_total_is_found_by_the_phases() -> None:
+    found = await findings(
+        recorded("carlo-gavazzi/em24"), template="carlo-gavazzi/em24", tags={"energy": {"input": 0x42}}
+    )
+    row = rows(found, "check")["energy, energy_l1, energy_l2, energy_l3"]
+    assert row["result"] == "does not fit"
+    assert "look at energy: it may be a partial counter" in str(row["says"])
+
+
+async def test_a_device_that_gives_nothing_is_not_said_to_be_another_one() -> None:
+    async with Registers({"input": {}}, exception=11).served() as port:
+        plant = plant_of(port, template="eastron/sdm120")
+        try:
+            found = [f async for f in check(plant.links["l"], plant.devices["m"], Library(), Home(), QUICK)]
+            told = notes(found)[-1]
+        except Silent as error:
+            told = f"nobody knows whether it is a eastron/sdm120: {error}"
+    assert "nobody knows whether it is a eastron/sdm120" in told
+    assert "exception 11" in told

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from edgeflow.devices.physics import Judgement, Live, Measured, adapter, unlikely
+from edgeflow.devices.physics import Judgement, Live, Measured, adapter, totals, unlikely
 
 
 def live(**values: Any) -> Live:
@@ -197,3 +197,83 @@ def test_a_tolerance_is_written_as_a_share() -> None:
     assert only({**NEAR, "within": "1 %"}, u=(234, "V"))[0] == "does not fit"
     with pytest.raises(ValidationError):
         adapter().validate_python([{**NEAR, "within": "1 V"}])
+
+
+# --- totals and their phases ---
+
+UNITS_OF = {
+    "power": "kW",
+    "reactive_power": "kvar",
+    "energy": "kWh",
+    "export_energy": "kWh",
+    "reactive_energy": "kvarh",
+}
+
+
+@pytest.mark.parametrize(("name", "unit"), UNITS_OF.items())
+def test_a_total_is_compared_with_its_phases_by_their_names(name: str, unit: str) -> None:
+    (check,) = totals({name: unit, **{f"{name}_{phase}": unit for phase in ("l1", "l2", "l3")}}, ())
+    assert (check.total, check.parts) == (name, (f"{name}_l1", f"{name}_l2", f"{name}_l3"))
+    assert totals({name: unit, f"{name}_l1": unit, f"{name}_l2": unit}, ()) == (), "not without the third"
+    assert totals({name: unit, **{f"{name}_{phase}": unit for phase in ("l1", "l2", "l3")}}, [check]) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("voltage", "V"), ("current", "A"), ("apparent_power", "kVA"), ("thd", "%")]
+)
+def test_what_does_not_add_up_over_the_phases_is_not_compared(name: str, unit: str) -> None:
+    assert totals({name: unit, **{f"{name}_{phase}": unit for phase in ("l1", "l2", "l3")}}, ()) == ()
+
+
+def summed(name: str, total: float, *parts: float, unit: str = "kWh", **others: Any) -> tuple[str, str]:
+    names = [f"{name}_{phase}" for phase in ("l1", "l2", "l3")]
+    values = {name: (total, unit), **{each: (part, unit) for each, part in zip(names, parts, strict=True)}, **others}
+    return only({"kind": "sum", "total": name, "parts": names}, **values)
+
+
+@pytest.mark.parametrize(
+    ("total", "parts", "verdict", "says"),
+    [
+        (7777.7, (2590.1, 3121.5, 2066.1), "fits", ""),
+        (7778, (2590, 3121, 2066), "fits", ""),
+        (123.4, (2590.1, 3121.5, 2066.1), "does not fit", "look at energy: it may be a partial counter"),
+        (7000.0, (2590.1, 3121.5, 2066.1), "does not fit", "look at energy: it may be a partial counter"),
+        (9000.0, (2590.1, 3121.5, 2066.1), "does not fit", "look at energy: it may count both directions"),
+        (777.77, (2590.1, 3121.5, 2066.1), "does not fit", "energy is likely 10 times too small"),
+        (7777.7, (2590.1, 31215.0, 2066.1), "does not fit", "energy_l2 alone is more than energy: look at energy_l2"),
+        (0.4, (0.1, 0.2, 0.3), "not judged", "hardly any load"),
+    ],
+)
+def test_a_counter_that_is_not_the_sum_of_its_phases_is_named(
+    total: float, parts: tuple[float, float, float], verdict: str, says: str
+) -> None:
+    judgement, text = summed("energy", total, *parts)
+    assert (judgement, says in text) == (verdict, True), text
+
+
+def test_a_meter_that_nets_its_phases_is_worth_a_look() -> None:
+    verdict, text = summed("energy", 5000, 2590.1, 3121.5, 2066.1, export_energy=(900, "kWh"))
+    assert (verdict, "nets its phases" in text) == ("look", True)
+    verdict, text = summed("energy", 100, 2590.1, 3121.5, 2066.1, export_energy=(900, "kWh"))
+    assert verdict == "does not fit", "no netting makes a total less than one of its phases"
+
+
+@pytest.mark.parametrize(
+    ("total", "parts", "says"),
+    [
+        (4.0, (1.84, 2.2176, 1.4656), "look at power: voltage and current of every phase fit its part"),
+        (5.5232, (1.84, 0.3, 1.4656), "look at power_l2: voltage and current of that phase do not make that much"),
+        (5.5232, (1.84, 2.2176, 4.5), "look at power_l3"),
+        (5.5232, (18.4, 2.2176, 1.4656), "power_l1 is likely 10 times too large"),
+    ],
+)
+def test_a_power_that_is_not_the_sum_of_its_phases_is_named_by_their_voltage_and_current(
+    total: float, parts: tuple[float, float, float], says: str
+) -> None:
+    phases = {
+        f"{what}_l{i}": value
+        for i, (u, a) in enumerate(((230, 10), (231, 12), (229, 8)), 1)
+        for what, value in (("voltage", (u, "V")), ("current", (a, "A")), ("power_factor", 0.8))
+    }
+    verdict, text = summed("power", total, *parts, unit="kW", **phases)
+    assert (verdict, says in text) == ("does not fit", True), text
