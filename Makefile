@@ -61,6 +61,15 @@ install-trial: wheel ## install agent and central server as docs/packaging.md sa
 aarch64: wheel ## install and start the agent on an emulated aarch64 machine (docs/packaging.md)
 	@scripts/aarch64
 
+docs: setup ## the handbook with its generated references, and the page for man, into site/
+	@scripts/docs
+
+coverage: setup system $(TEST_NODE) ## the tests once more, with what they reach, into htmlcov/
+	@$(BIN)/pytest -n auto --maxprocesses 4 --cov --cov-report=term --cov-report=html
+
+release: setup ## everything of a release: checks, tests, wheel, handbook, image, installation; then says what to tag
+	@scripts/release
+
 lock: setup ## write requirements*.txt anew from pyproject.toml
 	@scripts/lock
 
@@ -73,7 +82,7 @@ bench: setup ## how fast it is here (bench/README.md)
 	@$(BIN)/python bench/flow.py
 
 clean: ## remove what was built
-	@rm -rf $(VENV) edgeflow/web/pages web/node_modules tests/drivers/*/node/node_modules dist .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) edgeflow/web/pages web/node_modules tests/drivers/*/node/node_modules dist build site htmlcov .demo .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 $(READY): requirements-dev.txt pyproject.toml hatch_build.py
 	@echo "== Python environment in $(VENV), about a minute"
@@ -96,4 +105,4 @@ $(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)
 	@echo "== pages"
 	cd web && npm run --silent build
 
-.PHONY: help demo test check format setup pages system wheel image install-trial aarch64 lock faults bench clean
+.PHONY: help demo test check format setup pages system wheel image install-trial aarch64 docs coverage release lock faults bench clean

@@ -88,6 +88,14 @@ def version() -> None:
 
 
 @app.command()
+def man() -> None:
+    """Print the manual as a page for man: `edgeflow man | man -l -`."""
+    from edgeflow.cli.manual import man_page
+
+    print(man_page(program(drivers.names())), end="")
+
+
+@app.command()
 def validate(config: ConfigPath = DEFAULT_CONFIG) -> None:
     """Check a configuration and every flow in it, without touching a device. Exit 78 when something is wrong."""
     from edgeflow.agent import config as agent_config

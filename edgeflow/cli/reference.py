@@ -34,7 +34,7 @@ def parts(
 ) -> dict[str, str]:
     """The generated parts of one driver's README. `templates` are (name, title); `rules` the quality scale."""
     models = (("link", driver.link), ("device", driver.device), ("tag", driver.point))
-    settings = [f"Of a {title}:\n\n{_settings(model)}" for title, model in models if model.model_fields]
+    settings = [f"Of a {title}:\n\n{settings_table(model)}" for title, model in models if model.model_fields]
     tools = [f"| `edgeflow {driver.name} {tool.name}` | {_cell(tool.about)} |" for tool in driver.tools()]
     listed = [f"| `{name}` | {_cell(title)} |" for name, title in templates]
     quality = [_answer(rule, meaning, answers[rule]) for rule, meaning in rules.items()]
@@ -55,7 +55,8 @@ def write(path: Path, found: Mapping[str, str]) -> bool:
     return after != before
 
 
-def _settings(model: type[BaseModel]) -> str:
+def settings_table(model: type[BaseModel]) -> str:
+    """The settings of a model as a table."""
     rows = []
     for each in fields_of(model):
         default = "required" if each.required else f"`{each.default}`" if each.default else ""
