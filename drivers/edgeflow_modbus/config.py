@@ -240,7 +240,7 @@ class Point(Strict):
             return self.bit, 1
         if self.bits is None:
             return None
-        low, high = sorted(int(end) for end in self.bits.split("-"))
+        low, high = (int(end) for end in self.bits.split("-"))
         return low, high - low + 1
 
 

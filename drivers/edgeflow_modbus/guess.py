@@ -105,15 +105,18 @@ def _doubt(kind: Type, value: Scalar) -> str:
 def nearest(found: Sequence[Reading], expect: float) -> Pick | None:
     """The reading whose value, times one of `SCALES`, is nearest to what is expected; None where none is near.
 
-    Of equally near ones it is the simplest: without a factor, in the standard's order, of the shorter type.
+    Of equally near ones it is the simplest: without a factor, in the standard's order, of the shorter type. Nothing is
+    near to 0: what is 0 is so in every type, and what is small becomes so by a factor.
     """
+    if expect == 0:
+        return None
     best: tuple[tuple[float, float, int], Pick] | None = None
     for place, reading in enumerate(found):
         value = reading.value
         if isinstance(value, bool) or not isinstance(value, int | float) or reading.doubt == "not a number":
             continue
         for scale in SCALES:
-            miss = abs(value * scale - expect) / (abs(expect) or 1.0)
+            miss = abs(value * scale - expect) / abs(expect)
             if miss <= _NEAR:
                 trouble = abs(math.log10(scale)) + 0.5 * (reading.word_order == "little")
                 trouble += 1.5 * (reading.byte_order == "little")

@@ -131,6 +131,10 @@ def _check_registers(point: Point, told: Sequence[str]) -> None:
         raise ValueError(f"`type: {point.kind}` and `length` (in registers) go together")
     if point.bits is not None and not _BITS.fullmatch(point.bits):
         raise ValueError(f"{point.bits!r} are not bits; write the lowest and the highest, for example `bits: 4-7`")
+    if point.bits is not None and (ends := [int(end) for end in point.bits.split("-")]) != sorted(ends):
+        raise ValueError(
+            f"{point.bits!r} has the highest bit first; write the lowest first: `bits: {ends[1]}-{ends[0]}`"
+        )
     for name in told:
         fits, otherwise = _FITS.get(name, (None, ""))
         if fits and not fits(point):

@@ -19,14 +19,17 @@ from edgeflow_modbus.link import Link
 from edgeflow_modbus.pdu import ADDRESSES, Refused, Table
 from edgeflow_modbus.port import BAUDS, Parity
 from edgeflow_modbus.session import Session, open_link
-from edgeflow_modbus.survey import Survey, written
+from edgeflow_modbus.survey import Survey, blocks_of, written
 
 _OPEN_S = 3.0
 _IDENTIFY_TIMES = 3
 _USUAL_BAUDS = (9600, 19200, 38400, 115200, 57600, 4800, 2400, 1200)
 _PARITIES: tuple[Parity, ...] = ("none", "even", "odd")
 _ALIKE = 8
-"""So many units in a row that all answer from the first on are one device that does not look at the number."""
+"""After so many units in a row that all answer, a number that no unit has tells whether it is looked at."""
+_MOST_ALIKE = 32
+"""So many units of a device that does not look at the number are asked all the same where they are wanted."""
+_RESERVED = range(254, 247, -1)  # MODBUS over Serial Line, section 2.2
 _PATIENCE = 5
 _FEW, _AGAIN = 8, 3
 """So few silent units are asked so many times more: where others answer, one may do so only now and then."""
@@ -135,8 +138,10 @@ class Search:
         self._open_on: Link | None = None
         self.late = False
         """Whether answers came after their time: a gateway that waits long for each unit. Then all have more time."""
-        self.gateway = False
-        """Whether a gateway has said of a unit that it does not reach it."""
+        self.unreached: dict[int, list[int]] = {}
+        """The units of which a gateway has said that it does not reach them, by exception."""
+        self.unreachable = False
+        """Whether the link could not be opened any more."""
 
     @property
     def over(self) -> bool:
@@ -151,13 +156,18 @@ class Search:
         if self._session is None or self._open_on is not link:
             await self.close()
             deadline = self._loop.time() + _OPEN_S
+            self.unreachable = True
             self._session = await self._stack.enter_async_context(open_link(link, deadline, self._home))
+            self.unreachable = False
             self._session.search()
             self._open_on = link
         return self._session
 
     async def read(self, link: Link, unit: int, table: Table, start: int, count: int) -> bytes:
-        """One read; where the link is lost by it, it is opened anew once. Raises Refused, Silent, LinkDown."""
+        """One read; where the link is lost by it, it is opened anew once, and the second time it counts as silence.
+
+        Raises Refused, Silent, and LinkDown where the link cannot be opened any more.
+        """
         for again in (True, False):
             session = await self.session(link)
             try:
@@ -165,10 +175,10 @@ class Search:
             except Silent:
                 self.late = self.late or session.stats.strays > 0
                 raise
-            except LinkDown:
+            except LinkDown as lost:
                 await self.close()
                 if not again:
-                    raise
+                    raise Silent(str(lost)) from None
         raise AssertionError
 
     async def identified(self, unit: Unit) -> Unit:
@@ -222,35 +232,97 @@ async def _units(search: Search) -> AsyncGenerator[Finding, None]:
     total = len(settings) * len(units)
     for round_, link in enumerate(settings):
         where = f" at {link.baud} baud, parity {link.parity}" if link.serial is not None else ""
-        alike = True
-        silent: list[int] = []
-        for i, number in enumerate(units):
-            yield Progress(round_ * len(units) + i, total, f"unit {number}{where}")
-            unit = await _unit(search, link, number, silent)
-            alike = alike and unit is not None
-            if unit is not None:
-                search.found.append(await search.identified(unit))
-                yield unit.row(serial=link.serial is not None)
-            if alike and i + 1 == _ALIKE:
-                yield Note(f"The first {_ALIKE} unit numbers all answer: this device does not look at the number.")
-                del search.found[1:]
-                return
-            if search.over:
-                return
-        for number in _again(search, silent):
-            if any(unit.number == number for unit in search.found):
-                continue
-            yield Progress((round_ + 1) * len(units), total, f"unit {number} once more{where}")
-            unit = await _unit(search, link, number, [])
-            if unit is not None:
-                unit.remark = unit.remark or ("" if search.late else "answers only now and then")
-                search.found.append(await search.identified(unit))
-                yield unit.row(serial=link.serial is not None)
-            if search.over:
-                return
+        looking = _Looking(search, link, where, round_ * len(units), total)
+        async for finding in looking.at_each(units):
+            yield finding
+        async for finding in looking.told(units):
+            yield finding
+        if looking.count < len(units):
+            return
+        async for finding in _once_more(search, link, looking.silent, where, (round_ + 1) * len(units), total):
+            yield finding
         if search.found and round_ + 1 < len(settings):
             yield Note("A line has one speed: the other settings were not tried.")
             return
+        if search.over:
+            return
+
+
+@dataclass(slots=True)
+class _Looking:
+    """One pass over the units; `count` have been looked at, `ignored`: the device does not look at their number."""
+
+    search: Search
+    link: Link
+    where: str
+    done: int
+    total: int
+    count: int = 0
+    ignored: bool = False
+    silent: list[int] = field(default_factory=list)
+
+    async def at_each(self, units: Sequence[int]) -> AsyncGenerator[Finding, None]:
+        search, alike = self.search, True
+        try:
+            for number in units:
+                yield Progress(self.done + self.count, self.total, f"unit {number}{self.where}")
+                unit = await _unit(search, self.link, number, self.silent)
+                self.count += 1
+                alike = alike and unit is not None
+                if unit is not None:
+                    search.found.append(await search.identified(unit))
+                    yield unit.row(serial=self.link.serial is not None)
+                if alike and self.count == _ALIKE:
+                    self.ignored = await _ignores_numbers(search, self.link, units)
+                if search.over or (self.ignored and len(units) > _MOST_ALIKE):
+                    return
+        except LinkDown as lost:
+            if self.count:
+                yield _not_looked_at(units[self.count :], f"since {lost}")
+            raise
+
+    async def told(self, units: Sequence[int]) -> AsyncGenerator[Finding, None]:
+        """What is to be said of those that gave no answer of their own, and of those that were left out."""
+        for code, numbers_ in sorted(self.search.unreached.items()):
+            yield Note(f"Of {_named(numbers_)} the gateway says that it does not reach it (exception {code}).")
+        if self.ignored:
+            del self.search.found[1:]
+            last = units[self.count - 1]
+            yield Note(f"All unit numbers answer, up to {last}: this device does not look at the number.")
+        if self.count < len(units):
+            why = "since the time is over" if self.search.over else "since they are the same"
+            yield _not_looked_at(units[self.count :], why)
+
+
+async def _once_more(
+    search: Search, link: Link, silent: list[int], where: str, done: int, total: int
+) -> AsyncGenerator[Finding, None]:
+    for number in _again(search, silent):
+        if any(unit.number == number for unit in search.found):
+            continue
+        yield Progress(done, total, f"unit {number} once more{where}")
+        unit = await _unit(search, link, number, [])
+        if unit is not None:
+            unit.remark = unit.remark or ("" if search.late else "answers only now and then")
+            search.found.append(await search.identified(unit))
+            yield unit.row(serial=link.serial is not None)
+        if search.over:
+            return
+
+
+async def _ignores_numbers(search: Search, link: Link, units: Sequence[int]) -> bool:
+    """Whether a number answers too that no unit may have."""
+    number = next((each for each in _RESERVED if each not in units), None)
+    return number is not None and await _unit(search, link, number, []) is not None
+
+
+def _not_looked_at(units: Sequence[int], why: str) -> Note:
+    text = written(blocks_of(units))
+    return Note(f"Not looked at: {_named(units)}, {why}. To go on: `--units {text}`.")
+
+
+def _named(units: Sequence[int]) -> str:
+    return f"unit{'s' if len(units) > 1 else ''} {written(blocks_of(units))}"
 
 
 def _again(search: Search, silent: list[int]) -> list[int]:
@@ -266,7 +338,8 @@ async def _unit(search: Search, link: Link, number: int, silent: list[int]) -> U
         await search.read(link, number, Table.REGISTER, 0, 1)
     except Refused as refused:
         if refused.from_gateway:
-            search.gateway = True
+            if number not in _RESERVED:
+                search.unreached.setdefault(refused.code, []).append(number)
             return None
         return Unit(number, link, remark=f"refuses holding register 0 (exception {refused.code})")
     except Silent:
@@ -278,7 +351,7 @@ async def _unit(search: Search, link: Link, number: int, silent: list[int]) -> U
 def _summary(search: Search) -> str:
     over = f" The time of {duration_text(search.options.limit)} is over." if search.over else ""
     if not search.found:
-        if search.gateway:
+        if search.unreached:
             return (
                 "No unit answers, but a gateway does: it says that it does not reach them (exceptions 10 and 11). "
                 "Check the unit numbers, that the units are switched on, and behind the gateway the wiring "

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal
 
 from edgeflow.errors import Silent
-from edgeflow_modbus.pdu import ACKNOWLEDGE, BUSY, FAILED, ILLEGAL_FUNCTION, Refused, Table
+from edgeflow_modbus.pdu import ACKNOWLEDGE, ADDRESSES, BUSY, FAILED, ILLEGAL_FUNCTION, Refused, Table
 
 Read = Callable[[int, int], Awaitable[bytes]]
 """Reads so many addresses from one on; raises Refused or Silent."""
@@ -132,6 +132,11 @@ def blocks(addresses: Sequence[int], size: int) -> list[tuple[int, int]]:
         else:
             found.append((address, 1))
     return found
+
+
+def blocks_of(numbers: Iterable[int]) -> list[Range]:
+    """Neighbouring numbers as ranges, first and last."""
+    return [(first, first + count - 1) for first, count in blocks(sorted(numbers), ADDRESSES)]
 
 
 def written(ranges: Iterable[Range]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgeflow.driver import Finding, Home, Note, Row, Tool
-from edgeflow.errors import Rejected, Silent
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Scalar, Strict
 from edgeflow.units import NS_PER_S, Duration
 from edgeflow_modbus.config import Device
@@ -18,6 +18,7 @@ from edgeflow_modbus.link import Link
 from edgeflow_modbus.pdu import ADDRESSES, ILLEGAL_ADDRESS, ILLEGAL_FUNCTION, ILLEGAL_VALUE, Refused, Table, place
 from edgeflow_modbus.scan import ScanOptions, Units, scan
 from edgeflow_modbus.session import Session, open_link
+from edgeflow_modbus.survey import blocks_of, written
 
 _OPEN_S = 3.0
 _COUNTS = (4, 2, 1)
@@ -54,37 +55,64 @@ class GuessOptions(Strict):
 
 
 async def identify(link: Link, home: Home, options: IdentifyOptions) -> AsyncIterator[Finding]:
-    """What units say of themselves, and whether they speak SunSpec."""
-    async with open_link(link, _soon(_OPEN_S), home) as session:
-        session.search()
-        absent: list[str] = []
-        for unit in options.units:
-            timeout_s = options.timeout / NS_PER_S
-            try:
-                says = await session.identify(unit, _soon(timeout_s))
-            except Rejected as error:
-                why = await _absence(session, unit, timeout_s) if _unheard(error) else ""
-                if why:
-                    absent.append(why)
-                    if len(options.units) > 1:
-                        yield Note(why)
-                    continue
-                if not isinstance(error, Refused | Silent):
-                    yield Note(str(error))
-                    continue
-                how = f"exception {error.code}" if isinstance(error, Refused) else "silence"
-                yield Note(f"Unit {unit} answers, but does not say what it is ({how}).")
-            else:
-                for what, text in says.items():
-                    yield Row({"unit": unit, "what": what, "says": text})
-                if not says:
-                    yield Note(f"Unit {unit} answers, but says nothing of itself.")
-            base = await _sunspec(session, unit, timeout_s)
-            if base is not None:
-                yield Row({"unit": unit, "what": "sunspec", "says": f"its models begin at {base}"})
-                yield Note(f"Unit {unit} speaks SunSpec: `sunspec:` points and the templates sunspec/... fit it.")
-        if len(absent) == len(options.units):
-            raise Rejected(absent[0] if len(absent) == 1 else "No unit answers.")
+    """What units say of themselves, and whether they speak SunSpec; one that breaks the link does not end it."""
+    absent: list[str] = []
+    timeout_s, single = options.timeout / NS_PER_S, len(options.units) == 1
+    looked = 0
+    while looked < len(options.units):
+        try:
+            async with open_link(link, _soon(_OPEN_S), home) as session:
+                session.search()
+                for unit in options.units[looked:]:
+                    looked += 1
+                    async for finding in _identified(session, unit, timeout_s, absent):
+                        if not single or not absent:
+                            yield finding
+        except LinkDown as lost:
+            if single or not looked:
+                raise
+            absent.append(f"Unit {options.units[looked - 1]}: {lost}.")
+            yield Note(absent[-1])
+            if looked < len(options.units) and not await _reachable(link, home):
+                rest = written(blocks_of(options.units[looked:]))
+                yield Note(f"Not looked at: unit {rest}. To go on: `--units {rest}`.")
+                raise
+    if len(absent) == len(options.units):
+        raise Rejected(absent[0] if single else "No unit answers.")
+
+
+async def _reachable(link: Link, home: Home) -> bool:
+    try:
+        async with open_link(link, _soon(_OPEN_S), home):
+            return True
+    except LinkDown:
+        return False
+
+
+async def _identified(session: Session, unit: int, timeout_s: float, absent: list[str]) -> AsyncIterator[Finding]:
+    """One unit; why it is taken for absent is added to `absent`."""
+    try:
+        says = await session.identify(unit, _soon(timeout_s))
+    except Rejected as error:
+        why = await _absence(session, unit, timeout_s) if _unheard(error) else ""
+        if why:
+            absent.append(why)
+            yield Note(why)
+            return
+        if not isinstance(error, Refused | Silent):
+            yield Note(str(error))
+            return
+        how = f"exception {error.code}" if isinstance(error, Refused) else "silence"
+        yield Note(f"Unit {unit} answers, but does not say what it is ({how}).")
+    else:
+        for what, text in says.items():
+            yield Row({"unit": unit, "what": what, "says": text})
+        if not says:
+            yield Note(f"Unit {unit} answers, but says nothing of itself.")
+    base = await _sunspec(session, unit, timeout_s)
+    if base is not None:
+        yield Row({"unit": unit, "what": "sunspec", "says": f"its models begin at {base}"})
+        yield Note(f"Unit {unit} speaks SunSpec: `sunspec:` points and the templates sunspec/... fit it.")
 
 
 def _unheard(error: Rejected) -> bool:
@@ -210,6 +238,9 @@ def _row(found: Sequence[Reading], pick: Pick | None, options: GuessOptions, cou
 def _verdict(pick: Pick | None, options: GuessOptions, payload: bytes) -> str:
     if not any(payload):
         return "All registers are 0, which every type reads as 0: try again while the machine runs."
+    if options.expect == 0:
+        zero = "the first register is 0" if not any(payload[:2]) else "the first register is not 0"
+        return f"0 says nothing of the type, since every type reads it alike ({zero}): expect a value that is not 0."
     if pick is None:
         near = f" near {options.expect:g}" if options.expect is not None else ""
         return (

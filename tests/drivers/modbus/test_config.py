@@ -5,6 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 import edgeflow_modbus
 from edgeflow.devices.config import read_links_and_devices
@@ -264,3 +265,9 @@ def test_the_sunspec_example_of_the_readme_can_be_used():
         "pv/second": "number",
         "pv/line": "number",
     }
+
+
+def test_bits_are_written_lowest_first():
+    with pytest.raises(ValidationError, match="has the highest bit first; write the lowest first: `bits: 4-7`"):
+        Point(register=1, bits="7-4")
+    assert Point(register=1, bits="4-4").field == (4, 1)

@@ -303,6 +303,111 @@ async def test_a_scan_ends_where_a_device_does_not_look_at_the_number():
     assert len(device.requests) < 30
 
 
+async def test_more_than_eight_units_in_a_row_are_all_found():
+    units = {number: Registers({"holding": {0: number}}) for number in range(1, 13)}
+    async with Gateway(units, silent=False) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-20", timeout="50 ms"))
+    assert [row["unit"] for row in rows(findings)] == list(range(1, 13))
+    assert notes(findings)[0] == "Of units 13-20 the gateway says that it does not reach it (exception 11)."
+    assert notes(findings)[-1].startswith("12 units: 1, 2")
+
+
+async def test_a_few_units_of_a_device_that_does_not_look_at_the_number_are_all_looked_at():
+    async with Registers({"holding": {0: 1}}).served() as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-20"))
+    assert [row["unit"] for row in rows(findings)] == list(range(1, 21))
+    assert "All unit numbers answer, up to 20: this device does not look at the number." in notes(findings)
+
+
+async def until_it_ends(link, options):
+    """What a scan finds until it ends, and the error that it ends with."""
+    told = []
+
+    async def run():
+        async for finding in scan(link, Home(), options):
+            told.append(finding)  # noqa: PERF401 - what was found before the error counts
+
+    (error,) = await asyncio.gather(run(), return_exceptions=True)
+    return told, error
+
+
+async def test_what_was_not_looked_at_is_named():
+    async with Registers({"holding": {0: 1}}).served() as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-100,120"))
+    left = "Not looked at: units 9-100,120, since they are the same. To go on: `--units 9-100,120`."
+    assert left in notes(findings)
+    async with Gateway({}, silent=True) as port:
+        told, error = await until_it_ends(at(port), ScanOptions(units="1-200", timeout="20 ms", limit="100 ms"))
+    assert isinstance(error, Rejected)
+    assert any(note.startswith("Not looked at: units ") and "since the time is over" in note for note in notes(told))
+
+
+async def hang_up_at(numbers_, reader, writer):
+    """Answers every unit but some: asked for these it closes the connection."""
+    unit = Registers({"holding": {0: 1, 1: 2, 2: 3, 3: 4}})
+    try:
+        while True:
+            head = await reader.readexactly(7)
+            pdu = await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
+            if head[6] in numbers_:
+                break
+            answer = unit.reply(pdu)
+            writer.write(head[:4] + (len(answer) + 1).to_bytes(2, "big") + head[6:7] + answer)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass
+    writer.close()
+
+
+async def test_a_scan_and_identify_go_on_behind_a_unit_at_which_the_connection_is_closed():
+    async with serving(lambda reader, writer: hang_up_at({2, 4, 250, 254}, reader, writer)) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-5", timeout="200 ms"))
+        assert [row["unit"] for row in rows(findings)] == [1, 3, 5]
+        said = notes(await found(identify, at(port), IdentifyOptions(units="1-5", timeout="200 ms")))
+    assert [text.split()[1].strip(":") for text in said] == ["1", "2", "3", "4", "5"]
+    assert "closed the connection" in said[1]
+
+
+async def test_what_was_not_looked_at_is_named_where_the_link_is_lost_for_good():
+    served = 0
+
+    async def once(reader, writer):
+        nonlocal served
+        served += 1
+        if served > 1:
+            writer.transport.abort()
+            server.close()
+            return
+        await hang_up_at({3}, reader, writer)
+        server.close()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    told, error = await until_it_ends(at(server.sockets[0].getsockname()[1]), ScanOptions(units="1-9"))
+    assert isinstance(error, LinkDown)
+    assert [row["unit"] for row in rows(told)] == [1, 2]
+    assert notes(told)[-1].endswith("To go on: `--units 3-9`.")
+
+
+async def gateway_ff(reader, writer):
+    """A gateway that answers for a silent unit with its own number and exception 11: `FF 83 0B`."""
+    unit = Registers({"holding": {0: 1}})
+    try:
+        while True:
+            head = await reader.readexactly(7)
+            pdu = await reader.readexactly(int.from_bytes(head[4:6], "big") - 1)
+            there = head[6] in (2, 9)
+            answer = unit.reply(pdu) if there else bytes((pdu[0] | 0x80, 11))
+            number = head[6:7] if there else bytes((0xFF,))
+            writer.write(head[:4] + (len(answer) + 1).to_bytes(2, "big") + number + answer)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def test_a_scan_goes_on_where_a_gateway_answers_with_its_own_number():
+    async with serving(gateway_ff) as port:
+        findings = await found(scan, at(port), ScanOptions(units="1-12", timeout="200 ms"))
+    assert [row["unit"] for row in rows(findings)] == [2, 9]
+
+
 async def test_a_scan_where_only_a_gateway_answers_says_so():
     async with Gateway({}, silent=False) as port:
         with pytest.raises(Rejected, match=r"^No unit answers, but a gateway does: .* Check the unit numbers"):
@@ -372,3 +477,16 @@ async def test_sunspec_is_recognised_wherever_it_begins():
         async with device.served() as port:
             findings = await found(identify, at(port), IdentifyOptions())
         assert {"unit": 1, "what": "sunspec", "says": f"its models begin at {base}"} in rows(findings)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"), [(b"\0\0\0\1", "the first register is 0"), (b"\0\7\0\0", "the first register is not 0")]
+)
+async def test_zero_says_nothing_of_a_type(raw, said):
+    assert nearest(readings(raw), 0.0) is None
+    words_ = {i: int.from_bytes(raw[2 * i : 2 * i + 2], "big") for i in range(2)}
+    async with Registers({"holding": words_}).served() as port:
+        findings = await found(guess, at(port), GuessOptions(address=0, expect=0))
+    assert all(not row["pick"] for row in rows(findings))
+    assert said in notes(findings)[-1]
+    assert "expect a value that is not 0" in notes(findings)[-1]
