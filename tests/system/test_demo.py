@@ -119,6 +119,7 @@ def test_the_demo_runs_where_it_is_told_to_and_says_which_broker_it_has(tmp_path
         assert {name: int(url.rsplit(":")[2].partition("/")[0]) for name, url in at.items()} == {
             name: ports[name] for name in at
         }
+        until("all five devices are good", lambda: _connected(at["agent"]), 15)
 
 
 def test_a_port_that_was_asked_for_and_is_taken_is_told(tmp_path: Path) -> None:
