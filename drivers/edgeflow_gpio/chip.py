@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -78,7 +79,10 @@ def open_chip(name: str) -> Chip:
             return _Chip(chip, path.name)
         found.append(f"{path.name} ({label})")
         chip.close()
-    there = f"there are {', '.join(found)}" if found else "this machine has none"
+    none = "this machine has none"
+    if "INVOCATION_ID" in os.environ:  # of systemd, whose unit hides them unless it is told otherwise
+        none += ", or the systemd unit hides them: install the drop-in gpio.conf (docs/packaging.md)"
+    there = f"there are {', '.join(found)}" if found else none
     raise LinkDown(f"there is no GPIO chip {name!r}; {there}")
 
 

@@ -174,6 +174,8 @@ def _close_late(opening: asyncio.Future[int]) -> None:
 def _cause(error: OSError) -> str:
     """What is wrong with the line, and what to do."""
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        if hidden():
+            return "is hidden from the agent by its systemd unit; install the drop-in serial.conf (docs/packaging.md)"
         found = ", ".join(lines()) or "none"
         return f"is not there; is its adapter plugged in? The lines that there are: {found}"
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -185,6 +187,11 @@ def _cause(error: OSError) -> str:
     if error.errno == errno.EINVAL:
         return "does not take these settings; try another baud rate or parity"
     return f"cannot be used: {(error.strerror or str(error)).lower()}"
+
+
+def hidden(devices: Path = Path("/dev")) -> bool:
+    """Whether a systemd unit hides the machine's devices (PrivateDevices=yes): it runs us, and there are none."""
+    return "INVOCATION_ID" in os.environ and not any(devices.glob("tty[A-Z]*"))
 
 
 def lines() -> list[str]:
