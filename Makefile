@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 FAULT_S ?= 600
+HOURS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -78,6 +79,9 @@ faults: setup system ## kill, cut and hang everything, each Modbus fault for FAU
 	$(BIN)/python tests/devices/modbus_campaign.py --seconds $(FAULT_S)
 	EDGEFLOW_TEST_RECONNECTS=1000 $(BIN)/pytest tests/drivers -k "reconnect or opening_again"
 
+soak: setup system ## the demo for HOURS with faults on: does memory grow?
+	@$(BIN)/python tests/system/soak.py --hours $(HOURS)
+
 bench: setup ## how fast it is here (bench/README.md)
 	@$(BIN)/python bench/flow.py
 
@@ -105,4 +109,4 @@ $(PAGES): $(NODE_MODULES) $(wildcard web/*.json web/*.ts) $(shell find web/src)
 	@echo "== pages"
 	cd web && npm run --silent build
 
-.PHONY: help demo test check format setup pages system wheel image install-trial aarch64 docs coverage release lock faults bench clean
+.PHONY: help demo test check format setup pages system wheel image install-trial aarch64 docs coverage release lock faults soak bench clean
