@@ -171,14 +171,26 @@ def write(
     reason: Annotated[str, typer.Option(help="Why; it is kept with the write.")] = "from the command line",
     url: Url = None,
     state: StateOption = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Open the link of this configuration, unless its agent has it in use."),
+    ] = None,
 ) -> None:
     """Write a tag as the operator, with the token in the agent's state folder.
 
     A tag of an output in the configuration holds the value until the lease ends, also over a reconnect of the device;
     then the flows have the output again. Any other tag is written once and never again, so that it may be a pulse;
-    the lease only keeps the flows from writing it. It fails where it cannot be sent within 5 s.
+    the lease only keeps the flows from writing it. It fails where it cannot be sent within 5 s. With --config and no
+    agent it is written once by this command, and what the device holds then is read back.
     """
-    address, token, agent = _address(tag), api.token_in(state_dir(state)), _agent(url)
+    address = _address(tag)
+    if config is not None:
+        from edgeflow.cli.direct import write_here
+
+        url = write_here(tag, lambda kind: _typed(value, kind), config)
+        if url is None:
+            return
+    token, agent = api.token_in(state_dir(state)), _agent(url)
     body = {"value": _typed(value, api.get(agent, address)["type"]), "lease": lease, "reason": reason}
     done = api.post(agent, address, body, token)
     print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")

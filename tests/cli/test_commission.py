@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -22,6 +23,7 @@ from edgeflow import document
 from edgeflow import driver as drivers
 from edgeflow.cli.tool import commands_of
 from edgeflow.plant.port import free_port
+from edgeflow.testing.registers import Registers
 from tests.cli.shop import COMMAND, Agent, Plant, edgeflow, environment, here
 from tests.devices.units import Units
 
@@ -308,6 +310,29 @@ def test_the_topics_that_are_heard_are_listed(plant: Plant) -> None:
 
 
 # --- reading and watching -----------------------------------------------------------------------------
+
+
+async def test_a_tag_is_written_without_an_agent_and_read_back(tmp_path: Path) -> None:
+    config = tmp_path / "write.yaml"
+    async with Registers({"holding": {12: 0}}).served() as port:
+        config.write_text(
+            f"links: {{press: {{driver: modbus, host: 127.0.0.1, port: {port}}}}}\n"
+            "devices: {press: {link: press, tags: {\n"
+            "  speed: {register: 12, writable: true}, ready: {register: 12, bit: 0}}}}\n"
+            f"http: {{port: {free_port()}}}\n",
+            "utf-8",
+        )
+
+        async def write(tag: str) -> subprocess.CompletedProcess[str]:
+            return await asyncio.to_thread(edgeflow, "write", tag, "7", "--config", config)
+
+        done = await write("press/speed")
+        told = "press/speed: 7 was sent and acknowledged\npress/speed = 7\n"
+        assert (done.returncode, done.stdout, done.stderr) == (0, told, "")
+        done = await write("press/ready")
+        assert (done.returncode, "is not writable" in done.stderr) == (1, True), done
+        done = await write("press/sped")
+        assert "did you mean 'press/speed'?" in done.stderr
 
 
 def test_a_tag_is_read_without_an_agent_and_nothing_is_written(plant: Plant, config: Path) -> None:
