@@ -12,10 +12,11 @@ from pydantic import ValidationError
 from edgeflow.cli.extra import driver_of, pairs, wrong
 from edgeflow.cli.source import read_source
 from edgeflow.devices.config import DeviceOptions, read_links_and_devices
+from edgeflow.devices.dialect import Form
 from edgeflow.devices.export import write_list
 from edgeflow.devices.part import part
 from edgeflow.devices.paste import devices_block
-from edgeflow.devices.taglist import Form, read_list
+from edgeflow.devices.taglist import read_list
 from edgeflow.devices.tool import tag_name
 from edgeflow.document import explain, suggestion
 from edgeflow.errors import EXIT_FAILURE, EdgeFlowError

@@ -308,6 +308,8 @@ EVERY_SETTING: dict[str, dict[str, Any]] = {
     "raw": {"register": 50, "type": "bytes", "length": 4},
     "half": {"register": 60, "type": "uint8", "byte": "high"},
     "fixed": {"register": 61, "type": "int32", "fraction": 16, "byte_order": "little"},
+    "setpoint": {"register": 62, "writable": True, "write_with": {"63": "keep", "64": 1}},
+    "energy": {"input": 72, "type": "float32", "scale_by": {"register": 30, "type": "float32", "values": {"0": 1, "1": 1000}, "absent": 1}},
     "lamp": {"coil": 0, "writable": True, "verify": True},
     "switch": {"discrete": 65535, "about": "[1] says: yes, \"it\" does"},
     "parts": {"register": 70, "counter": {"modulus": 65536, "max_rate": "90 /min"}, "every": "250 ms", "unit": "pcs"},
