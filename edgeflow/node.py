@@ -19,7 +19,7 @@ of the inputs, unless it says otherwise. `edgeflow.testing.nodes` is the conform
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -29,6 +29,8 @@ from pydantic import Field
 from edgeflow.model import Answer, Message, Pattern, Quality, Strict, Tag, Value
 from edgeflow.outputs.arbitration import OutputPlan
 from edgeflow.production.calendar import Calendar
+from edgeflow.production.counter import CounterSettings
+from edgeflow.production.states import StateModel
 
 C = TypeVar("C", bound="Settings")
 P = TypeVar("P")
@@ -72,19 +74,42 @@ def ReachField(service: str, **more: Any) -> Any:
 class Port:
     """One input or output of a node.
 
-    `unit` None means any unit (input) or none known (output); `like` on an output takes type and unit
-    of that input.
+    - `unit` None means any unit (input) or none known (output).
+    - `like` on an output takes type and unit of that input; with `same` it sends that very value on, so what is
+      known of its tag goes on too. `like` on an input names the setting that names an output: it takes what that takes.
+    - `refuses` on an input: types that it cannot make anything of, and what to write instead.
+    - `needed` on an input: without it the node does nothing. `pressed`: a person may press it on the pages.
     """
 
     about: str
     type: PortType = "any"
     unit: str | None = None
     like: str | None = None
+    same: bool = False
+    refuses: Mapping[str, str] = field(default_factory=dict)
+    needed: bool = False
+    pressed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something to say of a node's settings: where it is among them, and what to write instead.
+
+    `wrong` false: it runs, but hardly as it was meant.
+    """
+
+    at: tuple[str | int, ...]
+    message: str
+    wrong: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a flow can refer to on its gateway: given to `prepare` and to the lint."""
+    """What a flow can refer to on its gateway: given to `prepare` and to the lint.
+
+    `counters` and `maps`: what is known of tags that are counters or states. `unread`: devices, outputs and calendars
+    that are written but could not be read; what refers to them is no problem of its own.
+    """
 
     gateway: str = "gateway"
     place: str = ""
@@ -92,6 +117,9 @@ class Site:
     tags: Mapping[str, Tag] = field(default_factory=dict)
     outputs: Mapping[str, OutputPlan] = field(default_factory=dict)
     calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    counters: Mapping[str, CounterSettings] = field(default_factory=dict)
+    maps: Mapping[str, StateModel] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
     @property
     def devices(self) -> set[str]:
@@ -201,6 +229,9 @@ class Node(Generic[C, P, S]):
       is not called; `see` means that `changed` is called and deals with it. A node that emits only on
       change, or keeps timers, must see: else it never learns that those behind it were told BAD.
     - `listens`: input port -> tag (or `device/*` for the whole block) that the engine feeds it.
+    - `of_tag`: setting -> the input whose tag tells it where nobody else does: a counter's settings (the key "" where
+      they are the node's own) or the map of a state.
+    - `lint`: what is wrong with settings on this site that a schema cannot say.
     """
 
     kind: str
@@ -217,6 +248,8 @@ class Node(Generic[C, P, S]):
     durability: Literal["exact", "window"] = "exact"
     bad: Literal["pass", "see"] = "pass"
     listens: Callable[[C], Mapping[str, str]] | None = None
+    of_tag: Mapping[str, str] = field(default_factory=dict)
+    lint: Callable[[C, Site], Iterable[Remark]] | None = None
 
     def inputs_of(self, config: C) -> Mapping[str, Port]:
         return self.inputs(config) if callable(self.inputs) else self.inputs

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -61,11 +61,11 @@ class Parameter(Strict):
     unit: UnitName | None = Field(default=None, description="The unit of a number.")
     one_of: tuple[Value, ...] = Field(default=(), description="The only values it can have; empty: any of its type.")
 
-    def unfit(self, value: Value) -> str:
-        """Why a value cannot be given for it; "" where it can."""
+    def unfit(self, value: Value, name: str = "") -> str:
+        """Why a value cannot be given for it; "" where it can. `name`: what it is called; a secret is not shown."""
         if self.one_of:
             fits = value in self.one_of
-            return "" if fits else f"write one of {', '.join(map(str, self.one_of))}, not {shown(value)}"
+            return "" if fits else f"write one of {', '.join(map(str, self.one_of))}, not {shown(value, name)}"
         if self.type in ("duration", "rate"):
             try:
                 quantity(str(value), "time" if self.type == "duration" else "rate")
@@ -77,7 +77,7 @@ class Parameter(Strict):
             return ""
         unit = f" in {self.unit}" if self.unit else ""
         quotes = ", in quotes" if wanted == "text" else ""
-        return f"{shown(value)} is not {wanted}; write {wanted}{unit}{quotes}"
+        return f"{shown(value, name)} is not {wanted}; write {wanted}{unit}{quotes}"
 
 
 def parameters_in(value: Value, at: At) -> Iterator[tuple[At, str]]:
@@ -90,6 +90,17 @@ def parameters_in(value: Value, at: At) -> Iterator[tuple[At, str]]:
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             yield from parameters_in(item, (*at, i))
+
+
+def without(value: Any, names: Collection[str]) -> Any:
+    """The value with None in place of every text in which one of these parameters stands."""
+    if isinstance(value, str):
+        return None if any(hole[1] in names for hole in _HOLE.finditer(value)) else value
+    if isinstance(value, Mapping):
+        return {key: without(item, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without(item, names) for item in value]
+    return value
 
 
 def fill(value: Any, parameters: Mapping[str, Value]) -> Any:

@@ -77,7 +77,7 @@ def converter(source: str, target: str) -> tuple[float, float]:
     return a.factor / b.factor, (a.offset - b.offset) / b.factor
 
 
-_QUANTITY = re.compile(r"\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(\S.*?)?\s*$")
+_QUANTITY = re.compile(r"\s*([-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)\s*(\S.*?)?\s*$")
 
 
 def quantity(text: str, dimension: str) -> float:
@@ -88,7 +88,7 @@ def quantity(text: str, dimension: str) -> float:
     match = _QUANTITY.match(text)
     names = [u.name for u in UNITS.values() if u.dimension == dimension]
     if not match or (match[2] or "").startswith(","):
-        if re.match(r"\s*[-+]?\d+,\d", text):
+        if re.match(r"\s*[-+]?[0-9]+,[0-9]", text):
             raise ValueError(f"write a point, not a comma: `{text.strip().replace(',', '.', 1)}`")
         raise ValueError(f"write a number and a unit ({', '.join(names)}), not {text!r}")
     number, name = match.groups()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,10 +15,10 @@ from pydantic import AfterValidator, Field
 
 from edgeflow import document, driver
 from edgeflow.agent.policy import read_policy
-from edgeflow.devices.binding import guard_problems, implicit_outputs, read_outputs
-from edgeflow.devices.config import read_links_and_devices
+from edgeflow.devices.binding import bind_outputs, guard_problems, implicit_outputs
+from edgeflow.devices.config import read_plant
 from edgeflow.devices.plan import LinkPlan, OutputBinding, Plant
-from edgeflow.document import At, Document, suggestion
+from edgeflow.document import At, Document, bounded, dotted, shown, suggestion
 from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.flow.compile import Plan, compile_flow
@@ -36,6 +36,8 @@ from edgeflow.units import NS_PER_S, Duration
 T = TypeVar("T")
 
 PREFIX = "EDGEFLOW__"
+_BIND_SERVICE = 1 << 10
+"""CAP_NET_BIND_SERVICE, capabilities(7)."""
 
 
 class GatewaySettings(Strict):
@@ -118,6 +120,7 @@ class Config:
     flow_dirs: tuple[Path, ...]
     policy: Policy = EVERYTHING
     reach: Reach = field(default_factory=Reach)
+    warnings: tuple[Problem, ...] = ()
 
     def compile(self, instance: str, flow: Document, given: Mapping[str, Value]) -> Plan:
         """Compiles a version of a flow for one instance of this gateway; raises ConfigError."""
@@ -149,12 +152,13 @@ def load(
 ) -> Config:
     """Reads and checks everything, down to the wires of the flows; raises ConfigError with all problems.
 
-    `drivers` instead of those that are installed.
+    What is wrong in one place does not keep the rest from being checked. `drivers` instead of those that are installed.
     """
     find, names = (driver.find, driver.names) if drivers is None else (drivers.__getitem__, lambda: list(drivers))
-    source = overridden(document.load(path), environment)
-    root = source.model(Root)
-    problems: list[Problem] = []
+    source = overridden(document.load(path, lenient=True), environment)
+    root, problems = source.partial(Root, {"gateway": {"name": "gateway"}})
+    if root is None:
+        raise ConfigError(bounded(problems))
 
     def collect(read: Callable[[], T], otherwise: T) -> T:
         try:
@@ -163,19 +167,22 @@ def load(
             problems.extend(error.problems)
             return otherwise
 
-    plant = collect(lambda: read_links_and_devices(source, find, names), Plant({}, {}, {}, {}))
-    complete = not problems
-    outputs: Mapping[str, OutputBinding] = {}
-    if complete:
-        outputs = collect(lambda: read_outputs(source, plant.tags), {})
-        problems.extend(guard_problems(source, plant, outputs))
-        outputs = {**outputs, **implicit_outputs(plant.tags, outputs)}
-        complete = not problems
+    plant, wrong = read_plant(source, find, names)
+    problems += wrong
+    doubtful = {(*each.path.split("."), "", "")[1] for each in source.faults}
+    unread = (_written(source, "devices") - plant.devices.keys()) | doubtful
+    outputs, wrong, warnings = bind_outputs(source, plant.tags, unread)
+    problems += wrong
+    problems += guard_problems(source, plant, outputs)
+    unread |= _written(source, "outputs") - outputs.keys()
+    outputs = {**outputs, **implicit_outputs(plant.tags, outputs)}
     policy = EVERYTHING
-    if complete and root.output_policy is not None:
+    if not unread and root.output_policy is not None:
         policy_path = path.parent / root.output_policy
         policy = collect(lambda: read_policy(policy_path, outputs, root.flows), EVERYTHING)
-        complete = not problems
+    reserved, refused = _reserved(source, root.http)
+    if reserved:
+        (problems if refused else warnings).append(reserved)
     zone = root.gateway.time_zone
     calendars = {name: settings.calendar(zone) for name, settings in root.calendars.items()}
     calendars.setdefault("plant", three_shifts(zone))
@@ -186,6 +193,9 @@ def load(
         tags=plant.tags,
         outputs={name: binding.plan for name, binding in outputs.items()},
         calendars=calendars,
+        counters={name: plan.counter.scaled(plan.scale) for name, plan in plant.plans.items() if plan.counter},
+        maps={name: plan.map for name, plan in plant.plans.items() if plan.map},
+        unread=frozenset(unread | (_written(source, "calendars") - root.calendars.keys())),
     )
     dirs = tuple(path.parent / folder for folder in root.flow_path)
     reach = Reach(policy, commands=_commands(plant), hosts=list(filter(None, map(_host, plant.links.values()))))
@@ -196,18 +206,21 @@ def load(
         if isinstance(found, list):
             message = f"there is no flow {entry.flow!r}{suggestion(entry.flow, found)}"
             problems.append(source.problem(("flows", instance, "flow"), message))
-        elif complete:
+        else:
             flow_path, before = found, len(problems)
-            plan = collect(lambda: config.compile(instance, document.load(flow_path), entry.given), None)  # noqa: B023 - called at once
+            plan = collect(lambda: config.compile(instance, document.load(flow_path, lenient=True), entry.given), None)  # noqa: B023 - called at once
             if not any(flow_path.is_relative_to(folder) for folder in dirs):
                 problems[before:] = [_of_shipped(source, instance, entry.flow, each) for each in problems[before:]]
             if plan:
                 flows[instance] = plan
+                warnings += plan.warnings
     if problems:
-        raise ConfigError(sorted(set(problems)))
+        raise ConfigError(bounded(problems))
+    warnings += _of_no_use(source, plant)
     return replace(
         config,
         flows=flows,
+        warnings=tuple(bounded(warnings)),
         source=_only(source, "flows", "http"),
         root=root.model_copy(update={"links": {}, "devices": {}}),  # the plant has them; here they only cost memory
     )
@@ -227,6 +240,35 @@ def _host(link: LinkPlan) -> str | None:
     """The machine behind a link, where it is one in a network."""
     url = getattr(link.config, "url", None)
     return urlsplit(str(url)).hostname if url else getattr(link.config, "host", None)
+
+
+def _written(source: Document, section: str) -> set[str]:
+    """The names that are written in a section, right or wrong."""
+    entries = source.data.get(section) if isinstance(source.data, dict) else None
+    return set(entries) if isinstance(entries, dict) else set()
+
+
+def _of_no_use(source: Document, plant: Plant) -> Iterator[Problem]:
+    """What is written and used by nothing."""
+    linked = {device.link for device in plant.devices.values()}
+    for name in plant.links.keys() - linked:
+        yield source.problem(("links", name), f"no device is behind it; remove it, or write `link: {name}` at a device")
+
+
+def _reserved(source: Document, http: HttpSettings) -> tuple[Problem | None, bool]:
+    """What to say of a port that not everybody may open, and whether this process itself may not."""
+    try:
+        lowest = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text("utf-8"))
+        granted = int(Path("/proc/self/status").read_text("utf-8").partition("CapEff:")[2].split(None, 1)[0], 16)
+    except (OSError, ValueError, IndexError):
+        return None, False  # not Linux
+    if not 0 < http.port < lowest:
+        return None, False
+    message = (
+        f"only root may open ports below {lowest}, and the agent's service does not run as root; "
+        "write 8080, or put a web server before it"
+    )
+    return source.problem(("http", "port"), message), not granted & _BIND_SERVICE
 
 
 def _of_shipped(source: Document, instance: str, flow: str, problem: Problem) -> Problem:
@@ -254,7 +296,7 @@ class Overridden(Document):
         place = tuple(at)
         for length in range(len(place), 0, -1):
             if name := self.variables.get(place[:length]):
-                return Problem(f"environment {name}", 0, 0, ".".join(map(str, at)), message)
+                return Problem(f"environment {name}", 0, 0, dotted(at), message)
         return Document.problem(self, at, message)
 
 
@@ -274,8 +316,8 @@ def overridden(source: Document, environment: Mapping[str, str]) -> Document:
         try:
             value = document.parse(text, f"environment {name}")
         except ConfigError:
-            what = "what it holds" if document.secret(name) or document.secret(text) else repr(text)
-            problems.append(Problem(f"environment {name}", 0, 0, "", f"{what} is not a value; put text in quotes"))
+            given = shown(text, name)
+            problems.append(Problem(f"environment {name}", 0, 0, "", f"{given} is not a value; put text in quotes"))
             continue
         path = _place(data, name.removeprefix(PREFIX).split("__"), value.data)
         if path is None:
@@ -286,7 +328,7 @@ def overridden(source: Document, environment: Mapping[str, str]) -> Document:
             marks |= {(*path, *below): mark for below, mark in value.marks.items()}
     if problems:
         raise ConfigError(problems)
-    return Overridden(source.file, data, marks, variables) if variables else source
+    return Overridden(source.file, data, marks, variables, faults=source.faults) if variables else source
 
 
 def _place(data: Any, words: Sequence[str], value: Any) -> At | None:

@@ -39,6 +39,11 @@ CALL: Mapping[str, Pattern] = MappingProxyType(
 """What a call adds to the light (IEC 60073: blue asks for an action)."""
 
 
+def unshown(pattern: Pattern, elements: Sequence[str]) -> list[str]:
+    """The elements of a pattern that a light does not have."""
+    return [element for element in pattern if element not in elements]
+
+
 def pattern_of(layers: Sequence[Mapping[str, Pattern]], name: str, category: str) -> Pattern | None:
     """What the first layer that knows the state shows for it; its name goes before its category of time."""
     for layer in layers:

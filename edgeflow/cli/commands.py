@@ -105,6 +105,8 @@ def validate(config: ConfigPath = DEFAULT_CONFIG) -> None:
     plant = found.plant
     parts = {"link": plant.links, "device": plant.devices, "tag": plant.tags}
     parts |= {"output": found.root.outputs, "flow": found.flows}
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"{config} is valid: {', '.join(_count(len(each), name) for name, each in parts.items())}")
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, Field, RootModel, model_validator
 
+from edgeflow.andon.patterns import CALL
 from edgeflow.devices.config import NAME_HINT, Given, TagName, is_path, section
 from edgeflow.devices.plan import DevicePlan, Element, OutputBinding, Plant
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.model import Pattern, Scalar, Strict, Tag
-from edgeflow.outputs.arbitration import OFF, OutputPlan
+from edgeflow.outputs.arbitration import OFF, VALUE, OutputPlan
+from edgeflow.production.states import StateModel, States
 from edgeflow.units import Duration, duration_text
 
 M = TypeVar("M", bound=BaseModel)
 Level = Literal["off", "on", "flash", "flash_fast"]
 
-VALUE = "value"
 _S = 1_000_000_000
+_OWN: Mapping[str, Pattern] = {"off": {}, "unknown": {"blue": "flash"}}
+"""The patterns that a site need not write."""
+_PATTERNS = _OWN.keys()
+_USUAL = {"red", "amber", "yellow", "orange", "green", "blue", "white", "clear", "buzzer", "horn", "siren"}
+"""Elements that stack lights have."""
 _SAFE = {"when_stale": "unknown", "when_stopped": "off", "on_exit": "off"}
 """The cases in which no flow can say what to show, and the pattern a light shows by default."""
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -88,7 +95,21 @@ class OutputOptions(Strict):
 
 def read_outputs(document: Document, tags: Mapping[str, Tag]) -> Mapping[str, OutputBinding]:
     """The outputs of a configuration, on the tags that are there. Raises ConfigError with every problem found."""
-    return _Reading(document, tags).outputs()
+    outputs, problems, _ = bind_outputs(document, tags)
+    if problems:
+        raise ConfigError(problems)
+    return outputs
+
+
+def bind_outputs(
+    document: Document, tags: Mapping[str, Tag], unread: Collection[str] = ()
+) -> tuple[Mapping[str, OutputBinding], list[Problem], list[Problem]]:
+    """As `read_outputs`, but what could be read, what is wrong, and what is right but hardly meant.
+
+    `unread`: devices that could not be read; that their tags are missing is told there.
+    """
+    reading = _Reading(document, tags, unread)
+    return reading.outputs(), sorted(reading.problems), sorted(reading.warnings)
 
 
 def guard_problems(document: Document, plant: Plant, outputs: Mapping[str, OutputBinding]) -> Iterator[Problem]:
@@ -101,7 +122,7 @@ def guard_problems(document: Document, plant: Plant, outputs: Mapping[str, Outpu
             if device not in used:
                 message = f"{device!r} is no device of this output{suggestion(device, used)}"
                 yield document.problem((*at, "unguarded"), message)
-        for device in used if _is_light(output) else ():
+        for device in (each for each in used if each in devices) if _is_light(output) else ():
             watchdog_ns = devices[device].watchdog_ns
             if watchdog_ns is None and device not in output.unguarded:
                 yield document.problem(
@@ -147,7 +168,7 @@ def implicit_outputs(tags: Mapping[str, Tag], outputs: Mapping[str, OutputBindin
     driven = {element.tag for output in outputs.values() for element in output.elements.values()}
     return {
         name: OutputBinding(
-            OutputPlan(name, (VALUE,), when_stale={VALUE: False} if tag.type == "boolean" else {}),
+            OutputPlan(name, (VALUE,), when_stale={VALUE: False} if tag.type == "boolean" else {}, type=tag.type),
             {VALUE: Element(name, None, name)},
             implicit=True,
         )
@@ -161,10 +182,12 @@ class _Pattern(RootModel[dict[str, Level]]):
 
 
 class _Reading:
-    def __init__(self, document: Document, tags: Mapping[str, Tag]) -> None:
-        self.document, self.tags = document, tags
+    def __init__(self, document: Document, tags: Mapping[str, Tag], unread: Collection[str]) -> None:
+        self.document, self.tags, self.unread = document, tags, unread
         self.problems: list[Problem] = []
-        self.patterns: dict[str, Pattern] = {"off": {}, "unknown": {"blue": "flash"}}
+        self.warnings: list[Problem] = []
+        self.used: set[str] = set()
+        self.patterns: dict[str, Pattern] = {name: dict(pattern) for name, pattern in _OWN.items()}
         self.driven: dict[str, str] = {}
 
     def outputs(self) -> Mapping[str, OutputBinding]:
@@ -172,9 +195,25 @@ class _Reading:
             pattern = self._model(_Pattern, ("patterns", name))
             self.patterns[name] = pattern.root if pattern else {}
         found = {name: self._output(name) for name in section(self.document, "outputs", self.problems)}
-        if self.problems:
-            raise ConfigError(sorted(self.problems))
-        return {name: binding for name, binding in found.items() if binding}
+        outputs = {name: binding for name, binding in found.items() if binding}
+        if None not in found.values():
+            self._lint_patterns(outputs)
+        return outputs
+
+    def _lint_patterns(self, outputs: Mapping[str, OutputBinding]) -> None:
+        """Patterns that no light shows, and elements that no light has: a colour that never comes."""
+        known = {name for model in get_args(StateModel) for name in States(model).names()} | CALL.keys() | _PATTERNS
+        elements = {element for binding in outputs.values() if _is_light(binding) for element in binding.elements}
+        for name in section(self.document, "patterns", []):
+            if name not in known and name not in self.used:
+                message = f"no light shows it: it is no state, no category and no call{suggestion(name, known)}"
+                self._problem(("patterns", name), message)
+            for element in self.patterns[name]:
+                if element not in elements | _USUAL:  # one set of colours may serve gateways with other lights
+                    message = f"no light has an element {element!r}{suggestion(element, elements | _USUAL)}"
+                    self._problem(("patterns", name, element), message)
+        if not elements and self.patterns.keys() - _PATTERNS:
+            self.warnings.append(self.document.problem(("patterns",), "there is no light that could show them"))
 
     def _problem(self, at: At, message: str) -> None:
         self.problems.append(self.document.problem(at, message))
@@ -195,10 +234,11 @@ class _Reading:
             return None
         if options.elements is None:
             assert options.tag is not None
-            self._drive((*at, "tag"), name, options.tag)
+            tag = self._drive((*at, "tag"), name, options.tag)
             elements = {VALUE: Element(options.tag, None, options.tag if options.read_back else None)}
             safe = {key: self._value((*at, key), getattr(options, key), options.tag) for key in _SAFE}
-            return OutputBinding(_plan(name, elements, safe, {}), elements, options.refresh)
+            plan = replace(_plan(name, elements, safe, {}), type=tag.type if tag else None)
+            return OutputBinding(plan, elements, options.refresh)
         elements = {
             key: self._element((*at, "elements", key), name, element, options.read_back)
             for key, element in options.elements.items()
@@ -214,7 +254,8 @@ class _Reading:
         """The tag an output writes; a problem where it is not there, not writable, or already driven."""
         tag = self.tags.get(name)
         if tag is None:
-            self._problem(at, f"there is no tag {name!r}{suggestion(name, self.tags)}")
+            if not self._unread(name):
+                self._problem(at, f"there is no tag {name!r}{suggestion(name, self.tags)}")
             return None
         if not tag.writable:
             self._problem(at, f"{name} is not writable; say `writable: true` at the tag if it may be written")
@@ -234,11 +275,16 @@ class _Reading:
             for key, value in levels.items():
                 self._fits((*at, key), value, tag)
         back = options.read_back
-        if back is not None and back not in self.tags:
+        if back is not None and self._unread(back):
+            back = None
+        elif back is not None and back not in self.tags:
             self._problem((*at, "read_back"), f"there is no tag {back!r}{suggestion(back, self.tags)}")
         elif back is not None and tag is not None and self.tags[back].device != tag.device:
             self._problem((*at, "read_back"), f"{back} is on another device; write a tag of {tag.device}")
         return Element(options.tag, levels, back or (options.tag if read_back else None))
+
+    def _unread(self, tag: str) -> bool:
+        return tag.partition("/")[0] in self.unread
 
     def _fits(self, at: At, value: Scalar, tag: Tag) -> None:
         kinds = _KINDS[tag.type]
@@ -249,6 +295,7 @@ class _Reading:
         """What a light shows when nobody knows: never green, since green says that somebody does."""
         if given is None or isinstance(given, str):
             name = given or default
+            self.used.add(name)
             if name not in self.patterns:
                 self._problem(at, f"there is no pattern {name!r}{suggestion(name, self.patterns)}")
             pattern = self.patterns.get(name, {})

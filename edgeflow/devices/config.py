@@ -10,12 +10,14 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, create_model
 
 from edgeflow import driver as drivers
-from edgeflow.devices.plan import Counter, DevicePlan, LinkPlan, Plant, TagPlan
+from edgeflow.devices.plan import DevicePlan, LinkPlan, Plant, TagPlan
 from edgeflow.document import At, Document, shown, suggestion
 from edgeflow.driver import Driver
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.model import Strict, Tag, Value, ValueType
-from edgeflow.units import Duration, Rate, UnitName, duration_text
+from edgeflow.production.counter import CounterSettings
+from edgeflow.production.states import StateModel
+from edgeflow.units import Duration, UnitName, duration_text
 
 AnyDriver = Driver[Any, Any, Any]
 
@@ -24,7 +26,6 @@ _FASTEST_NS = 5_000_000
 _SILENCE_NS = 4 * _S  # so that a lost device is BAD within 5 s of its last good value
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _TAG_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
-_POWER = re.compile(r"(\d+)\s*\^\s*(\d+)")
 _NUMBERS: tuple[ValueType, ...] = ("integer", "number")
 NAME_HINT = "write lower-case letters, digits, `_` and `-`, for example `press_1`"
 
@@ -38,15 +39,6 @@ def _path(name: str) -> str:
     if not is_path(name):
         raise ValueError(f"{name!r} is not a name; {NAME_HINT}")
     return name
-
-
-def _modulus(value: Any) -> Any:
-    match = _POWER.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match and len(match[2]) <= 2:
-        value = int(match[1]) ** int(match[2])
-    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        raise ValueError(f"{shown(value)} is not a modulus; write a whole number like 65536, or `2^32`")
-    return value
 
 
 def _pace(every_ns: int) -> int:
@@ -96,15 +88,6 @@ Given = Annotated[Any, BeforeValidator(_scalar), WithJsonSchema({"type": ["boole
 """A value as a configuration gives it."""
 
 
-class CounterOptions(Strict):
-    """What is known of a counter; for the flows that count with it."""
-
-    modulus: Annotated[int, BeforeValidator(_modulus), WithJsonSchema({"type": ["integer", "string"]})] | None = Field(
-        default=None, description="The number of counts after which it begins again at 0: 65536 or `2^32`."
-    )
-    max_rate: Rate | None = Field(default=None, description="The fastest it can count: `4 /s`. More is not believed.")
-
-
 class TagOptions(Strict):
     """What a user may say of any tag, whatever the protocol."""
 
@@ -116,8 +99,15 @@ class TagOptions(Strict):
     range: Annotated[tuple[float, float] | None, BeforeValidator(bounds)] = Field(
         default=None, description="[lowest, highest] plausible value after scaling; what lies outside is BAD."
     )
-    map: str | None = Field(default=None, description="The name of its value map, as packml. The value stays a number.")
-    counter: CounterOptions | None = Field(default=None, description="Says that the tag is a counter, and which.")
+    map: StateModel | None = Field(
+        default=None,
+        description="What the values of a machine's state mean; holds for every node that takes the tag as a state.",
+    )
+    counter: CounterSettings | None = Field(
+        default=None,
+        description="What is known of a counter; holds for every node that counts with the tag. `modulus` is in counts "
+        "of the device, before `scale`.",
+    )
     every: Every | None = Field(default=None, description="How often it is read; default: as its device.")
     silence: Duration | None = Field(
         default=None, description="A pushed tag without news for this long is BAD. Default: the device's silence."
@@ -195,7 +185,20 @@ def read_links_and_devices(
 
     Raises ConfigError with every problem found.
     """
-    return _Reading(document, find, installed).plant()
+    plant, problems = read_plant(document, find, installed)
+    if problems:
+        raise ConfigError(problems)
+    return plant
+
+
+def read_plant(
+    document: Document,
+    find: Callable[[str], AnyDriver] = drivers.find,
+    installed: Callable[[], Iterable[str]] = drivers.names,
+) -> tuple[Plant, list[Problem]]:
+    """As `read_links_and_devices`, but with what could be read although something else is wrong."""
+    reading = _Reading(document, find, installed)
+    return reading.plant(), sorted(reading.problems)
 
 
 def section(document: Document, name: str, problems: list[Problem]) -> Mapping[str, Any]:
@@ -226,8 +229,6 @@ class _Reading:
             for name, data in section(self.document, "devices", self.problems).items()
             if (device := self._device(name, data, links, links_data.keys()))
         }
-        if self.problems:
-            raise ConfigError(sorted(self.problems))
         plans = {plan.tag.name: plan for device in devices.values() for plan in device.tags}
         return Plant(links, devices, {name: plan.tag for name, plan in plans.items()}, plans)
 
@@ -354,7 +355,6 @@ class _Reading:
         scaled = raw == "integer" and not (model.scale.is_integer() and model.offset.is_integer())
         tag = Tag(f"{device}/{name}", "number" if scaled else raw, model.unit, model.writable, model.about)
         low, high = model.range or (None, None)
-        counter = model.counter and Counter(model.counter.modulus, model.counter.max_rate)
         return TagPlan(
             tag,
             _own(driver.point, model),
@@ -365,7 +365,7 @@ class _Reading:
             high,
             model.silence,
             model.map,
-            counter,
+            model.counter,
             model.read,
             model.every,
         )

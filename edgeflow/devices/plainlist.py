@@ -96,13 +96,12 @@ def cell_value(text: str) -> Any:
 
 
 def _write(device: DevicePlan, tag: TagPlan) -> Written:
-    counter = tag.counter and {"modulus": tag.counter.modulus, "max_rate": _rate(tag.counter.max_rate)}
     options: dict[str, Any] = {
         "scale": tag.scale if tag.scale != 1 else None,
         "offset": tag.offset or None,
         "range": None if tag.low is None else [tag.low, tag.high],
         "map": tag.map,
-        "counter": counter and {key: value for key, value in counter.items() if value is not None},
+        "counter": tag.counter and tag.counter.written(),
         "writable": True if tag.tag.writable else None,
         "read": None if tag.read else False,
         "every": duration(tag.every_ns) if tag.every_ns else None,
@@ -113,10 +112,6 @@ def _write(device: DevicePlan, tag: TagPlan) -> Written:
         key: written_cell(value) for key, value in keys.items()
     }
     return Written(row | {key: text for key, text in (("unit", tag.tag.unit), ("about", tag.tag.about)) if text})
-
-
-def _rate(per_s: float | None) -> str | None:
-    return None if per_s is None else f"{per_s:.17g} /s"
 
 
 def written_cell(value: Any) -> str:

@@ -11,14 +11,8 @@ from pydantic import BaseModel
 from edgeflow.driver import Driver
 from edgeflow.model import Scalar, Tag, Value, ValueType
 from edgeflow.outputs.arbitration import OutputPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """What is known of a counter: where it wraps (`modulus` counts) and how fast it can count (per second)."""
-
-    modulus: int | None = None
-    max_rate: float | None = None
+from edgeflow.production.counter import CounterSettings
+from edgeflow.production.states import StateModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +20,8 @@ class TagPlan:
     """A tag and how it is had: value = raw * `scale` + `offset`; outside `low`..`high` it is BAD.
 
     `raw` is the type that the driver yields and takes. `silence_ns`: a pushed tag older than this is
-    BAD. `every_ns`: how often it is read, None for as often as its device. `map` and `counter` are only
-    knowledge for flows; they do not change the value.
+    BAD. `every_ns`: how often it is read, None for as often as its device. `map` and `counter` do not
+    change the value: they are for the nodes that read it. `counter` is as it was written, in counts of the device.
     """
 
     tag: Tag
@@ -38,8 +32,8 @@ class TagPlan:
     low: float | None = None
     high: float | None = None
     silence_ns: int | None = None
-    map: str | None = None
-    counter: Counter | None = None
+    map: StateModel | None = None
+    counter: CounterSettings | None = None
     read: bool = True
     every_ns: int | None = None
 

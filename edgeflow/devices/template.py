@@ -26,7 +26,7 @@ from pydantic import Field
 
 from edgeflow import driver as drivers
 from edgeflow import parameters
-from edgeflow.document import At, Document, load, parse, shown, suggestion
+from edgeflow.document import At, Document, dotted, load, parse, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.model import Strict, Value
 from edgeflow.parameters import fill, parameters_in
@@ -231,7 +231,7 @@ class Merged(Document):
         for _, hole in parameters_in(raw, theirs):
             given = (*self.at, "with", hole)
             if self.outer.knows(given):
-                where = f"{self.sheet.template.template}, {'.'.join(map(str, theirs))}"
+                where = f"{self.sheet.template.template}, {dotted(theirs)}"
                 return self.outer.problem(given, f"does not fit there ({where}): {message}")
         return problem
 

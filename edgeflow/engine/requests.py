@@ -30,7 +30,7 @@ class Requests:
     def put(self, request: Request) -> None:
         """Sets the owner's request; raises KeyError for an output that does not exist.
 
-        What the policy refuses shows as `when_stale`, and `refused` says why.
+        What the output cannot show or the policy refuses shows as `when_stale`, and `refused` says why.
         """
         request = self._allowed(request)
         self._held[request.output][request.owner] = request
@@ -38,10 +38,12 @@ class Requests:
         self._lease(request.output, request.owner, request.lease_end)
 
     def _allowed(self, request: Request) -> Request:
-        if self._policy.permits is None or request.owner.startswith(OPERATORS):
+        if request.owner.startswith(OPERATORS):
             return request
         flow, key = request.owner.partition("/")[0], (request.output, request.owner)
-        reason = self._policy.refuses_values(request.output, flow, request.pattern.values())
+        reason = self.outputs[request.output].unfit(request.pattern)
+        if not reason and self._policy.permits is not None:
+            reason = self._policy.refuses_values(request.output, flow, request.pattern.values())
         if not reason:
             self.refused.pop(key, None)
             return request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,6 +36,31 @@ def _nothing(_plan: Any, _state: Any, _inputs: Inputs, _do: Step) -> None:
     """What a kind without `changed` does with its inputs."""
 
 
+_FITS: Mapping[str, tuple[type, ...]] = {
+    "boolean": (bool,), "number": (int, float), "text": (str,), "object": (dict,),
+}  # fmt: skip
+
+
+def _checked(changed: Callable[..., None], ports: Mapping[str, str], *, passes_bad: bool) -> Callable[..., None]:
+    """A handler that sees a value that does not fit its port as BAD; only for wires of which the type is not known."""
+
+    def checked(plan: Any, state: Any, inputs: Inputs, do: Step) -> None:
+        for port, wanted in ports.items():
+            message = inputs.get(port)
+            if message is None or message.quality == BAD:
+                continue
+            fits = isinstance(message.value, _FITS[wanted])
+            if not fits or (isinstance(message.value, bool) and wanted != "boolean"):
+                inputs[port] = Message(None, BAD, message.at)
+                do.quality = BAD
+        if do.quality == BAD and passes_bad:
+            do.emit_bad()
+        else:
+            changed(plan, state, inputs, do)
+
+    return checked
+
+
 class Step:
     """A node of a running flow. It is the `Effects` its own handlers are given."""
 
@@ -49,6 +74,8 @@ class Step:
         self.name, self.kind, self.plan, self.index, self.flow = planned.name, kind, planned.plan, index, flow
         self.state = kind.state() if kind.state else None
         self.changed = kind.changed or _nothing
+        if planned.unproven:
+            self.changed = _checked(self.changed, planned.unproven, passes_bad=kind.bad == "pass")
         self.passes_bad = kind.bad == "pass"
         self.fed = frozenset(planned.listens)
         self.drives = planned.drives

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from edgeflow import document
-from edgeflow.document import At, Document, explain, suggestion
+from edgeflow.document import At, Document, bounded, shown, suggestion
 from edgeflow.errors import ConfigError, Problem
-from edgeflow.flow.document import FlowDocument, NodeEntry, read_wire
-from edgeflow.flow.order import cycle_in, topological
+from edgeflow.flow.document import FlowDocument, NodeEntry
+from edgeflow.flow.wiring import Wiring
 from edgeflow.node import Kinds, Node, Port, Site
-from edgeflow.parameters import Parameter, fill, parameters_in
-from edgeflow.units import converter, same_dimension
-
-MOST_WAYS = 50_000
-"""So many ways through all its nodes a flow may have; each costs its share of a microsecond per value."""
+from edgeflow.parameters import Parameter, fill, parameters_in, without
+from edgeflow.production.counter import CounterSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +24,7 @@ class PlannedNode:
     """A node ready to run: `plan` is what its handlers get; `targets` are (index, port) per output port.
 
     `drives` are the outputs its configuration names, `reaches` what it reaches: (service, target, setting).
+    `unproven`: typed inputs of which only the message itself tells whether it fits.
     """
 
     name: str
@@ -38,11 +36,12 @@ class PlannedNode:
     listens: Mapping[str, str]
     drives: frozenset[str]
     reaches: tuple[tuple[str, str, str], ...] = ()
+    unproven: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled flow instance. `nodes` are in topological order."""
+    """A compiled flow instance. `nodes` are in topological order; `warnings`: what runs, but hardly as it was meant."""
 
     instance: str
     flow: str
@@ -51,6 +50,7 @@ class Plan:
     parameters: Mapping[str, Any]
     nodes: tuple[PlannedNode, ...]
     document: Any = field(repr=False, default=None)
+    warnings: tuple[Problem, ...] = ()
 
     @cached_property
     def listens(self) -> frozenset[str]:
@@ -70,17 +70,20 @@ def compile_flow(
     """Checks schema, parameters, kinds, ports, types and units on wires, references and cycles.
 
     `given_in` is where the parameters were written, so that problems with them point there. Raises
-    ConfigError with every problem, each with its place in the document.
+    ConfigError with every problem, each with its place in the document; with none where the flow refers to what
+    could not be read (`site.unread`), which is told elsewhere.
     """
-    flow = source.model(FlowDocument)
-    work = _Compilation(source, flow, site, kinds, given_in)
-    given = work.parameters(parameters)
-    if not work.problems:  # what is wrong with a parameter would be told once more for every node it is put into
-        work.nodes(given)
-        work.wires()
-    nodes = () if work.problems else work.planned()
-    if work.problems:
-        raise ConfigError(sorted(set(work.problems)))
+    flow, problems = source.partial(FlowDocument)
+    if flow is None:
+        raise ConfigError(bounded(problems))
+    work = _Compilation(source, flow, site, kinds, given_in, problems)
+    given, defaulted = work.parameters(parameters)
+    work.nodes(given, defaulted)
+    work.wiring.check()
+    nodes = () if work.problems or work.unread else work.planned()
+    if work.problems or work.unread:
+        raise ConfigError(bounded(work.problems))
+    work.remark_idle()
     return Plan(
         instance=instance or flow.flow.replace("/", "-"),
         flow=flow.flow,
@@ -89,6 +92,7 @@ def compile_flow(
         parameters=given,
         nodes=nodes,
         document=source.data,
+        warnings=tuple(sorted(set(work.warnings))),
     )
 
 
@@ -96,17 +100,26 @@ class _Compilation:
     """One pass over one document; collects problems instead of stopping at the first."""
 
     def __init__(
-        self, source: Document, flow: FlowDocument, site: Site, kinds: Kinds, given_in: tuple[Document, At] | None
+        self,
+        source: Document,
+        flow: FlowDocument,
+        site: Site,
+        kinds: Kinds,
+        given_in: tuple[Document, At] | None,
+        problems: list[Problem],
     ) -> None:
         self.source, self.flow, self.site, self.kinds, self.given_in = source, flow, site, kinds, given_in
-        self.problems: list[Problem] = []
-        self.configs: dict[str, tuple[Node[Any, Any, Any], Any]] = {}
-        self.ports: dict[str, tuple[Mapping[str, Port], Mapping[str, Port]]] = {}
-        self.links: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        self.fed: dict[tuple[str, str], tuple[str, str, int]] = {}
+        self.problems = problems
+        self.warnings: list[Problem] = []
+        self.unread = False
+        self.doubtful: set[str] = set()
+        self.wiring = Wiring(flow, site, self.wrong)
 
-    def wrong(self, at: tuple[str | int, ...], message: str) -> None:
+    def wrong(self, at: At, message: str) -> None:
         self.problems.append(self.source.problem(at, message))
+
+    def warn(self, at: At, message: str) -> None:
+        self.warnings.append(self.source.problem(at, message))
 
     def wrong_given(self, parameter: str, message: str) -> None:
         if self.given_in is None:
@@ -117,7 +130,8 @@ class _Compilation:
 
     # parameters
 
-    def parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def parameters(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], set[str]]:
+        """The value of every parameter, and the names of those that have their default."""
         declared = self.flow.parameters
         for name in given:
             if name not in declared:
@@ -129,155 +143,142 @@ class _Compilation:
             values[name] = value
             if value is None:
                 self.wrong_given(name, f"the parameter {name!r} is required: {parameter.description}")
-            elif message := self._unfit(parameter, value):
+                self.doubtful.add(name)
+            elif message := self._unfit(name, parameter, value):
                 self.wrong_given(name, message)
-        return values
+                self.doubtful.add(name)
+        used = {hole for entry in self.flow.nodes.values() for _, hole in parameters_in(entry.settings, ())}
+        for name in declared.keys() - used:
+            self.warn(("parameters", name), f"the parameter {name!r} is used by no node; remove it, or use {{{name}}}")
+        return values, {name for name in declared if given.get(name) is None}
 
     def _known(self) -> dict[str, Collection[str]]:
         site = self.site
         return {"tag": site.tags, "device": site.devices, "output": site.outputs, "calendar": site.calendars}
 
-    def _unfit(self, parameter: Parameter, value: Any) -> str:
+    def _is_unread(self, name: str) -> bool:
+        """Whether something is written, but could not be read: what is wrong with it is told there."""
+        if name in self.site.unread or name.partition("/")[0] in self.site.unread:
+            self.unread = True
+            return True
+        return False
+
+    def _unfit(self, name: str, parameter: Parameter, value: Any) -> str:
         known = self._known().get(parameter.type)
         if known is not None:
-            return "" if value in known else f"there is no {parameter.type} {value!r}{suggestion(str(value), known)}"
-        return parameter.unfit(value)
+            if value in known or self._is_unread(str(value)):
+                return ""
+            return f"there is no {parameter.type} {shown(value, name)}{suggestion(str(value), known)}"
+        return parameter.unfit(value, name)
 
     # nodes
 
-    def nodes(self, given: dict[str, Any]) -> None:
-        for name, entry in self.flow.nodes.items():
+    def nodes(self, given: dict[str, Any], defaulted: set[str]) -> None:
+        """Makes every node that can be made, in the order of the wires: what is before one says what it gets."""
+        for name in self.wiring.order:
+            entry = self.flow.nodes[name]
             kind = self.kinds.get(entry.kind)
             if kind is None:
                 self.wrong(("nodes", name, "kind"), f"unknown kind {entry.kind!r}{suggestion(entry.kind, self.kinds)}")
                 continue
-            config = self._config(name, entry, kind, given)
+            config = self._config(name, entry, kind, given, defaulted)
             if config is not None:
-                self.configs[name] = (kind, config)
-                self.ports[name] = (kind.inputs_of(config), kind.outputs_of(config))
-                self._references(name, config)
+                self.wiring.made[name] = (kind, config, kind.inputs_of(config), kind.outputs_of(config))
+                if self._references(name, config) and kind.lint:
+                    for remark in kind.lint(config, self.site):
+                        (self.wrong if remark.wrong else self.warn)(("nodes", name, *remark.at), remark.message)
 
-    def _config(self, name: str, entry: NodeEntry, kind: Node[Any, Any, Any], given: dict[str, Any]) -> Any:
-        unknown = [(at, hole) for at, hole in parameters_in(entry.settings, ("nodes", name)) if hole not in given]
-        for at, hole in unknown:
-            self.wrong(at, f"uses {{{hole}}}, which is not a parameter{suggestion(hole, given)}")
-        if unknown:
-            return None
+    def _config(
+        self, name: str, entry: NodeEntry, kind: Node[Any, Any, Any], given: dict[str, Any], defaulted: set[str]
+    ) -> Any:
+        used = list(parameters_in(entry.settings, ("nodes", name)))
+        for at, hole in used:
+            if hole not in given:
+                self.wrong(at, f"uses {{{hole}}}, which is not a parameter{suggestion(hole, given)}")
+        if any(hole not in given or hole in self.doubtful for _, hole in used):
+            return None  # what is wrong with a parameter would be told once more for every node it is put into
         settings = fill(entry.settings, given)
+        known = self._known_of_tags(name, kind, entry.settings, settings, given, defaulted)
         try:
             return kind.config.model_validate(settings)
         except ValidationError as error:
-            for detail in error.errors(include_url=False):
-                at = ("nodes", name, *detail["loc"])
-                place = at if at in self.source.marks else at[:-1] if detail["type"] == "missing" else at
-                self.wrong(
-                    place, self._missing(detail["loc"]) if detail["type"] == "missing" else explain(detail, kind.config)
-                )
+            found = self.source.problems(error, kind.config, ("nodes", name))
+            note = f" (with what {' and '.join(known)} says of itself)" if known else ""
+            self.problems += [replace(problem, message=problem.message + note) for problem in found]
         return None
 
-    @staticmethod
-    def _missing(loc: tuple[int | str, ...]) -> str:
-        return f"the setting {'.'.join(map(str, loc))!r} is required"
+    def _known_of_tags(
+        self,
+        name: str,
+        kind: Node[Any, Any, Any],
+        written: dict[str, Any],
+        settings: dict[str, Any],
+        given: dict[str, Any],
+        defaulted: set[str],
+    ) -> list[str]:
+        """Puts what tags say of themselves into the settings, where neither node nor instance says it; who said it."""
+        known: list[str] = []
+        for setting, port in kind.of_tag.items():
+            tag = self.wiring.tag_of(name, port)
+            told = self._told(kind, setting, tag) if tag else None
+            if told is None:
+                continue
+            said = fill(without(written, defaulted), given)
+            known.append(f"the tag {tag}")
+            if not setting:
+                own = {key: value for key, value in said.items() if key in CounterSettings.model_fields}
+                settings.update(_over({}, told, own))
+                self._warn_differs(name, (), tag, told, own)
+            elif isinstance(told, dict) and isinstance(settings.get(setting, {}), dict):
+                own = said.get(setting) or {}
+                settings[setting] = _over(settings.get(setting) or {}, told, own)
+                self._warn_differs(name, (setting,), tag, told, own)
+            elif not isinstance(told, dict):
+                settings[setting] = told if said.get(setting) is None else said[setting]
+                self._warn_differs(name, (), tag, {setting: told}, said)
+        return known
 
-    def _references(self, name: str, config: BaseModel) -> None:
-        known = self._known()
+    def _told(self, kind: Node[Any, Any, Any], setting: str, tag: str) -> Any:
+        """What a tag says of a setting; None where it says nothing."""
+        field_ = kind.config.model_fields.get(setting)
+        if not setting or field_ is None or field_.annotation is CounterSettings:
+            counter = self.site.counters.get(tag)
+            return counter.written() if counter else None
+        return self.site.maps.get(tag)
+
+    def _warn_differs(
+        self, name: str, at: At, tag: str | None, told: Mapping[str, Any], said: Mapping[str, Any]
+    ) -> None:
+        for key in ("modulus", "states"):
+            own = said.get(key)
+            if key in told and own is not None and _plain(own) != _plain(told[key]):
+                message = f"the tag {tag} says {told[key]}, and here it is {own}, which counts; write it in one place"
+                self.warn(("nodes", name, *at, key), message)
+
+    def _references(self, name: str, config: BaseModel) -> bool:
+        """Whether everything is there that a node's configuration refers to."""
+        known, sound = self._known(), True
         for kind, key, value in _references(config):
             if value not in known[kind]:
-                self.wrong(("nodes", name, key), f"there is no {kind} {value!r}{suggestion(value, known[kind])}")
+                sound = False
+                if not self._is_unread(value):
+                    self.wrong(("nodes", name, key), f"there is no {kind} {value!r}{suggestion(value, known[kind])}")
+        return sound
 
-    # wires
+    # what comes of it
 
-    def wires(self) -> None:
-        for i, text in enumerate(self.flow.wires):
-            try:
-                source, out, target, into = read_wire(text)
-            except ValueError as error:
-                self.wrong(("wires", i), str(error))
-                continue
-            if self._end(i, source, out, 1, "output") and self._end(i, target, into, 0, "input"):
-                if (target, into) in self.fed:
-                    self.wrong(("wires", i), f"{target}.{into} is fed twice; join the two with a `merge` node")
-                self.fed[target, into] = (source, out, i)
-                self.links.setdefault((source, out), []).append((target, into))
-        after: dict[str, set[str]] = {name: set() for name in self.flow.nodes}
-        for (source, _), targets in self.links.items():
-            after[source] |= {target for target, _ in targets}
-        if loop := cycle_in(after):
-            where = next(
-                i for (target, _), (source, _, i) in self.fed.items() if source == loop[-1] and target == loop[0]
-            )
-            self.wrong(("wires", where), f"closes a cycle: {' -> '.join([*loop, loop[0]])}; remove one of these wires")
-            return
-        self.order = topological(after)
-        self._weigh()
-        for name in self.order:
-            for port in self.ports.get(name, ({}, {}))[0]:
-                self._fits(name, port)
-
-    def _weigh(self) -> None:
-        """Branches that part and join again double what goes through: twenty such joins make a million of one value."""
-        ways = dict.fromkeys(self.order, 0)
-        total = 0
-        for name in self.order:
-            ways[name] = ways[name] or 1
-            total += ways[name]
-            if total > MOST_WAYS:
-                return self.wrong(
-                    ("nodes", name),
-                    f"up to here branches part and join so often that one value takes more than {MOST_WAYS} ways "
-                    "through the flow; join them less often",
-                )
-            for port in self.ports.get(name, ({}, {}))[1]:
-                for target, _ in self.links.get((name, port), ()):
-                    ways[target] += ways[name]
-        return None
-
-    def _end(self, wire: int, name: str, port: str, side: int, word: str) -> bool:
-        if name not in self.flow.nodes:
-            self.wrong(("wires", wire), f"there is no node {name!r}{suggestion(name, self.flow.nodes)}")
-            return False
-        if name not in self.ports:
-            return False
-        ports = self.ports[name][side]
-        if port not in ports:
-            self.wrong(("wires", wire), f"{name} has no {word} {port!r}{suggestion(port, ports)}")
-            return False
-        return True
-
-    def _fits(self, name: str, port: str) -> None:
-        if (name, port) not in self.fed:
-            return
-        source, out, wire = self.fed[name, port]
-        given, wanted = self._resolved(source, out), self.ports[name][0][port]
-        if "any" not in (given.type, wanted.type) and given.type != wanted.type:
-            self.wrong(("wires", wire), f"{source}.{out} gives {given.type}, but {name}.{port} takes {wanted.type}")
-        elif given.unit and wanted.unit and given.unit != wanted.unit:
-            self.wrong(("wires", wire), _unit_clash(f"{source}.{out}", given.unit, f"{name}.{port}", wanted.unit))
-
-    def _resolved(self, name: str, port: str) -> Port:
-        """An output port with the type and unit it takes over from its input or its tag."""
-        found = self.ports[name][1][port]
-        kind, config = self.configs[name]
-        if found.like is None:
-            return found
-        if kind.listens and found.like in (listened := kind.listens(config)):
-            tag = self.site.tags.get(listened[found.like])
-            types = {"boolean": "boolean", "integer": "number", "number": "number", "text": "text", "bytes": "any"}
-            return Port(found.about, types[tag.type], tag.unit) if tag else found  # type: ignore[arg-type] # keys of PortType
-        if (name, found.like) in self.fed:
-            source, out, _ = self.fed[name, found.like]
-            from_input = self._resolved(source, out)
-            return Port(found.about, from_input.type, from_input.unit)
-        return found
+    def remark_idle(self) -> None:
+        for at, message in self.wiring.idle():
+            self.warn(at, message)
 
     def planned(self) -> tuple[PlannedNode, ...]:
-        index = {name: i for i, name in enumerate(self.order)}
+        wiring = self.wiring
+        index = {name: i for i, name in enumerate(wiring.order)}
         made = []
-        for name in self.order:
-            kind, config = self.configs[name]
-            inputs, outputs = self.ports[name]
+        for name in wiring.order:
+            kind, config, inputs, outputs = wiring.made[name]
             targets = {
-                port: tuple((index[target], into) for target, into in self.links.get((name, port), ()))
+                port: tuple((index[target], into) for target, into in wiring.links.get((name, port), ()))
                 for port in outputs
             }
             try:
@@ -287,9 +288,22 @@ class _Compilation:
                 continue
             listens = kind.listens(config) if kind.listens else {}
             drives = frozenset(name for kind_, _, name in _references(config) if kind_ == "output")
-            reaches = tuple(_reaches(config))
-            made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens, drives, reaches))
+            reaches, unproven = tuple(_reaches(config)), wiring.unproven(name)
+            made.append(PlannedNode(name, kind, plan, inputs, outputs, targets, listens, drives, reaches, unproven))
         return tuple(made)
+
+
+def _over(base: Mapping[str, Any], told: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said wins over what a tag told, and that over a default."""
+    return {**base, **told, **{key: value for key, value in said.items() if value is not None}}
+
+
+def _plain(value: Any) -> Any:
+    """A modulus as a number, however it is written; anything else as it is."""
+    try:
+        return CounterSettings(modulus=value).modulus
+    except ValidationError:
+        return value
 
 
 def _references(config: BaseModel) -> Iterator[tuple[str, str, str]]:
@@ -309,16 +323,3 @@ def _reaches(config: BaseModel) -> Iterator[tuple[str, str, str]]:
         service = extra.get("reaches") if isinstance(extra, dict) else None
         if isinstance(service, str):
             yield service, str(getattr(config, name)), name
-
-
-def _unit_clash(source: str, given: str, target: str, wanted: str) -> str:
-    if not same_dimension(given, wanted):
-        return (
-            f"{source} is in {given}, but {target} takes {wanted}: these do not measure the same; "
-            f"wire a value in {wanted} there"
-        )
-    factor, _ = converter(given, wanted)
-    return (
-        f"{source} is in {given}, but {target} takes {wanted}; put a `convert` node "
-        f"{{kind: convert, from: {given}, to: {wanted}}} between them (1 {given} = {factor:g} {wanted})"
-    )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from edgeflow.andon.call import BUTTONS, Button, Call, Level, deadline, escalate, press
-from edgeflow.andon.patterns import CALL, LampPattern
+from edgeflow.andon.patterns import CALL, LampPattern, unshown
 from edgeflow.clock import utc_text
+from edgeflow.explain import suggestion
 from edgeflow.model import BAD, GOOD, Pattern, Strict
-from edgeflow.node import Due, Effects, Inputs, Node, OutputField, Port, Settings, Site, Started
+from edgeflow.node import Due, Effects, Inputs, Node, OutputField, Port, Remark, Settings, Site, Started
 from edgeflow.outputs.arbitration import CALL as CALL_PRIORITY
 from edgeflow.units import NS_PER_S, Duration
 
@@ -87,6 +88,25 @@ def prepare(config: Config, site: Site) -> Plan:
         again_resolves=config.acknowledge_again == "resolve",
         bounce_ns=config.bounce,
     )
+
+
+def lint(config: Config, site: Site) -> Iterable[Remark]:
+    output = site.outputs[config.output] if config.output else None
+    if output and not output.is_light:
+        yield Remark(("output",), f"{output.name} is no light but one value; a call needs a stack light")
+    elif output:
+        own: Mapping[str, Pattern] = {str(name): pattern for name, pattern in config.patterns.items()}
+        for phase, pattern in own.items():
+            for element in unshown(pattern, output.elements):
+                message = f"{output.name} has no element {element!r}{suggestion(element, output.elements)}"
+                yield Remark(("patterns", phase, element), message)
+        for phase, pattern in {**CALL, **output.patterns, **own}.items():
+            if phase in CALL and pattern and len(unshown(pattern, output.elements)) == len(pattern):
+                message = (
+                    f"{output.name} shows nothing of a call that is {phase}: it has no {' and no '.join(pattern)}; "
+                    f"write `patterns: {{{phase}: {{{output.elements[0]}: flash}}}}`"
+                )
+                yield Remark(("output",), message, wrong=False)
 
 
 def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
@@ -190,11 +210,12 @@ NODE = Node(
     prepare=prepare,
     state=State,
     inputs={
-        "raise": Port("The call button.", "boolean"),
-        "acknowledge": Port("Somebody is coming.", "boolean"),
-        "resolve": Port("The matter is settled.", "boolean"),
-        "cancel": Port("It was a mistake.", "boolean"),
+        "raise": Port("The call button.", "boolean", pressed=True),
+        "acknowledge": Port("Somebody is coming.", "boolean", pressed=True),
+        "resolve": Port("The matter is settled.", "boolean", pressed=True),
+        "cancel": Port("It was a mistake.", "boolean", pressed=True),
     },
+    lint=lint,
     outputs={
         "call": Port("The call as it stands, for `record` with stream andon.", "object"),
         "escalation": Port("Whom to tell now, once per level: {machine, type, level, to, ...}.", "object"),

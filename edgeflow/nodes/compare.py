@@ -44,7 +44,7 @@ NODE = Node(
     about="Compares a value with another. "
     "BAD on either side gives BAD; so does asking which of a text and a number is larger.",
     config=Config,
-    inputs={"in": Port("The value."), "than": Port("What to compare with, instead of the setting.")},
+    inputs={"in": Port("The value.", needed=True), "than": Port("What to compare with, instead of the setting.")},
     outputs={"out": Port("Whether it is so.", "boolean")},
     changed=changed,
 )

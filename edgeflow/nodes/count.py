@@ -40,6 +40,7 @@ NODE = Node(
     config=Config,
     state=Counter,
     inputs={"in": Port("The counter's reading.", "number")},
+    of_tag={"": "in"},
     outputs={
         "out": Port("What was counted since the last sample; negative where a false reset is taken back.", "number"),
         "total": Port("Everything counted since the first sample.", "number"),

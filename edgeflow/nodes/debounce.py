@@ -72,7 +72,7 @@ NODE = Node(
     config=Config,
     state=State,
     inputs={"in": Port("The value that may bounce.")},
-    outputs={"out": Port("The value, once it has stayed.", like="in")},
+    outputs={"out": Port("The value, once it has stayed.", like="in", same=True)},
     changed=changed,
     due=due,
     bad="see",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -228,6 +229,17 @@ def _is_bad(inputs: Inputs, port: str) -> bool:
     return port in inputs and inputs[port].quality == BAD
 
 
+def ports(config: Config) -> Mapping[str, Port]:
+    power = "Present power, for the projection; without it the counter's last minute counts."
+    state = "The machine's state: splits off `idle_kwh`, what was used while it did not run."
+    return {
+        "energy": Port("The meter's counter.", "number", "kWh", needed=True),
+        "power": Port(power, "number", "kW"),
+        "good": Port("Counter of good parts, as the machine has it.", "number"),
+        "state": Port(state, refuses=States(config.states).refuses()),
+    }
+
+
 NODE = Node(
     kind="demand",
     about="Energy per interval from a counter, with demand, its projection, and energy per good part. Boundaries are "
@@ -236,14 +248,8 @@ NODE = Node(
     "good part, energy per good part is undefined.",
     config=Config,
     state=State,
-    inputs={
-        "energy": Port("The meter's counter.", "number", "kWh"),
-        "power": Port(
-            "Present power, for the projection; without it the counter's last minute counts.", "number", "kW"
-        ),
-        "good": Port("Counter of good parts, as the machine has it.", "number"),
-        "state": Port("The machine's state: splits off `idle_kwh`, what was used while it did not run."),
-    },
+    inputs=ports,
+    of_tag={"counter": "energy", "good_counter": "good", "states": "state"},
     outputs={
         "out": Port("Live, provisional and final intervals, for `record` with stream energy.", "object"),
         "projected": Port("Demand at the interval's end if power stays as it is.", "number", "kW"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
-from edgeflow.andon.patterns import STATES, UNKNOWN, LampPattern, pattern_of
+from edgeflow.andon.patterns import STATES, UNKNOWN, LampPattern, pattern_of, unshown
 from edgeflow.clock import utc_text
+from edgeflow.explain import suggestion
 from edgeflow.model import BAD, Pattern, Value
-from edgeflow.node import Effects, Inputs, Node, OutputField, Port, Settings, Site, Started
+from edgeflow.node import Effects, Inputs, Node, OutputField, Port, Remark, Settings, Site, Started
 from edgeflow.outputs.arbitration import FLOW
 from edgeflow.production.states import StateModel, States
 from edgeflow.units import Duration
@@ -72,6 +73,23 @@ def prepare(config: Config, site: Site) -> Plan:
     )
 
 
+def lint(config: Config, site: Site) -> Iterable[Remark]:
+    output, known = site.outputs[config.output], States(config.states).names()
+    if not output.is_light:
+        yield Remark(("output",), f"{config.output} is no light but one value; use a `write` node")
+        return
+    for state, pattern in config.patterns.items():
+        if state == UNKNOWN:
+            message = f"is never shown: {config.output} shows its `when_stale` when nobody knows the state"
+            yield Remark(("patterns", state), message)
+        elif state not in known:
+            message = f"is no state of {config.states} and no category{suggestion(state.lower(), known)}"
+            yield Remark(("patterns", state), message)
+        for element in unshown(pattern, output.elements):
+            message = f"{config.output} has no element {element!r}{suggestion(element, output.elements)}"
+            yield Remark(("patterns", state, element), message)
+
+
 def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
     call = inputs.get("call")
     if call and call.quality != BAD:
@@ -111,6 +129,14 @@ def _if_open(call: Value) -> dict[str, Any] | None:
     return call["data"] if open_ else None
 
 
+def ports(config: Config) -> Mapping[str, Port]:
+    refuses = States(config.states).refuses()
+    return {
+        "state": Port("The machine's state, as a number or by name.", refuses=refuses, needed=True),
+        "call": Port("The machine's Andon call, to report it beside the state.", "object"),
+    }
+
+
 NODE = Node(
     kind="lamp",
     about="Holds the pattern of the machine's state on a stack light. BAD, and a state nobody knows, show the output's "
@@ -118,10 +144,9 @@ NODE = Node(
     config=Config,
     prepare=prepare,
     state=State,
-    inputs={
-        "state": Port("The machine's PackML state, as a number or by name."),
-        "call": Port("The machine's Andon call, to report it beside the state.", "object"),
-    },
+    inputs=ports,
+    of_tag={"states": "state"},
+    lint=lint,
     outputs={"out": Port("What is shown, for `record` with stream andon.", "object")},
     changed=changed,
     started=started,

@@ -47,7 +47,7 @@ def changed(plan: Config, state: State, inputs: Inputs, do: Effects) -> None:
 
 
 def ports(config: Config) -> Mapping[str, Port]:
-    return {branch: Port("A branch.") for branch in config.branches}
+    return {branch: Port("A branch.", needed=config.wait != "any") for branch in config.branches}
 
 
 def outputs(config: Config) -> Mapping[str, Port]:

@@ -52,7 +52,7 @@ NODE = Node(
     config=Config,
     state=State,
     inputs={
-        "in": Port("The quantity.", "number"),
+        "in": Port("The quantity.", "number", needed=True),
         "reset": Port("Begins anew when it turns true.", "boolean"),
     },
     outputs={

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
 
 from edgeflow.clock import utc_text
+from edgeflow.explain import suggestion
 from edgeflow.model import BAD, GOOD, UNCERTAIN, Message, Quality, Scalar
-from edgeflow.node import CalendarField, Due, Effects, Inputs, Node, Port, Settings, Site, Started
+from edgeflow.node import CalendarField, Due, Effects, Inputs, Node, Port, Remark, Settings, Site, Started
 from edgeflow.production.calendar import three_shifts
 from edgeflow.production.counter import Counter, CounterSettings
 from edgeflow.production.ledger import Closed, Ended, Ledger, Rules, Sheet, Tally, seconds
@@ -347,6 +348,29 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def lint(config: Config, _site: Site) -> Iterable[Remark]:
+    states = States(config.states, config.state_map)
+    for key in config.state_map:
+        if not states.is_key(key):
+            message = f"is no state of {config.states}{suggestion(key.lower(), states.names())}"
+            yield Remark(("state_map", key), message)
+
+
+def ports(config: Config) -> Mapping[str, Port]:
+    refuses = States(config.states, config.state_map).refuses()
+    plan = "What is planned: production, changeover, excluded; or true and false for production or none."
+    reason = "Why the machine stands, a fault code or text; 0 and empty mean none. The first one counts."
+    return {
+        "state": Port("The machine's state, by number or name.", refuses=refuses, needed=config.pulse is None),
+        "good": Port("Counter of good pieces.", "number"),
+        "reject": Port("Counter of rejected pieces.", "number"),
+        "total": Port("Counter of all pieces.", "number"),
+        "ideal_cycle": Port("The ideal cycle of what is being made.", "number", "s"),
+        "plan": Port(plan),
+        "reason": Port(reason),
+    }
+
+
 NODE = Node(
     kind="oee",
     about="Reckons OEE by shift from a machine's state and counters, under a named policy. Time in which the state is "
@@ -355,15 +379,9 @@ NODE = Node(
     config=Config,
     prepare=prepare,
     state=State,
-    inputs={
-        "state": Port("The machine's state, by number or name."),
-        "good": Port("Counter of good pieces.", "number"),
-        "reject": Port("Counter of rejected pieces.", "number"),
-        "total": Port("Counter of all pieces.", "number"),
-        "ideal_cycle": Port("The ideal cycle of what is being made.", "number", "s"),
-        "plan": Port("What is planned: production, changeover, excluded; or true and false for production or none."),
-        "reason": Port("Why the machine stands, a fault code or text; 0 and empty mean none. The first one counts."),
-    },
+    inputs=ports,
+    of_tag={"states": "state", "good": "good", "reject": "reject", "total": "total"},
+    lint=lint,
     outputs={
         "kpi": Port("The shift so far (live, provisional) and at its end (final), for a `record` node.", "object"),
         "stop": Port("Every stop that is over, for a `record` node.", "object"),

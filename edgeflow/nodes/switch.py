@@ -56,7 +56,7 @@ def changed(plan: Config, _state: None, inputs: Inputs, do: Effects) -> None:
 
 
 def outputs(config: Config) -> Mapping[str, Port]:
-    return {port: Port("What fits this case.", like="in") for port in (*config.cases, OTHERWISE)}
+    return {port: Port("What fits this case.", like="in", same=True) for port in (*config.cases, OTHERWISE)}
 
 
 NODE = Node(

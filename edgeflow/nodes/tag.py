@@ -52,7 +52,7 @@ NODE = Node(
     config=Config,
     state=State,
     inputs={"tag": Port("The tag's samples; fed by the engine.")},
-    outputs={"out": Port("The tag's value.", like="tag")},
+    outputs={"out": Port("The tag's value.", like="tag", same=True)},
     changed=changed,
     started=started,
     listens=listens,

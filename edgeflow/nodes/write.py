@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import Field
 
 from edgeflow.model import BAD, Pattern
-from edgeflow.node import Effects, Inputs, Node, OutputField, Port, Settings, Site
+from edgeflow.node import Effects, Inputs, Node, OutputField, Port, Remark, Settings, Site
 from edgeflow.outputs.arbitration import FLOW
 from edgeflow.units import Duration
 
@@ -37,6 +38,13 @@ def prepare(config: Config, site: Site) -> Plan:
     return Plan(config.output, config.priority, config.lease, site.outputs[config.output].when_stale)
 
 
+def lint(config: Config, site: Site) -> Iterable[Remark]:
+    output = site.outputs[config.output]
+    if output.is_light:
+        message = f"{config.output} is a light with the elements {', '.join(output.elements)}; use a `lamp` node"
+        yield Remark(("output",), message)
+
+
 def changed(plan: Plan, _state: None, inputs: Inputs, do: Effects) -> None:
     message = inputs["in"]
     if message.quality != BAD:
@@ -52,7 +60,8 @@ NODE = Node(
     about="Holds the input on an output. BAD holds the output's when_stale instead, or releases it where it has none.",
     config=Config,
     prepare=prepare,
-    inputs={"in": Port("The value to hold.")},
+    inputs={"in": Port("The value to hold; of the output's type.", like="output")},
+    lint=lint,
     changed=changed,
     bad="see",
 )

@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from edgeflow.model import Pattern, Request, Scalar
+from edgeflow.model import Pattern, Request, Scalar, Value, ValueType
 
 OFF = "off"
+LEVELS = (OFF, "on", "flash", "flash_fast")
+VALUE = "value"
+"""The one element of an output that is no light."""
+_FITS: Mapping[ValueType, tuple[type, ...]] = {
+    "boolean": (bool,), "integer": (int, float), "number": (int, float), "text": (str,), "bytes": (str, bytes),
+}  # fmt: skip
 LOWEST, FLOW, CALL, OPERATOR = 0, 500, 700, 900
 
 
@@ -22,7 +28,8 @@ class OutputPlan:
 
     `when_stale`: its source's data are BAD or its holder's lease ended; `when_stopped`: no request at
     all, or the holder's flow was stopped or quarantined; `on_exit`: the agent has ended.
-    `patterns` names the site's patterns (`running`, `unknown`, ...), so that colours are data.
+    `patterns` names the site's patterns (`running`, `unknown`, ...), so that colours are data. `type`: of the
+    value, where it is no light and that is known.
     """
 
     name: str
@@ -31,6 +38,29 @@ class OutputPlan:
     when_stopped: Pattern = field(default_factory=dict)
     on_exit: Pattern = field(default_factory=dict)
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
+    type: ValueType | None = None
+
+    @property
+    def is_light(self) -> bool:
+        return self.elements != (VALUE,)
+
+    def unfit(self, pattern: Pattern) -> str:
+        """Why an output cannot show a pattern; "" where it can. Elements that a light does not have are left out."""
+        for element, level in pattern.items():
+            if self.is_light and element == VALUE and VALUE not in self.elements:
+                return f"{self.name} is a light with the elements {', '.join(self.elements)}, and no single value"
+            if self.is_light and not (isinstance(level, str) and level in LEVELS):
+                return f"{level!r:.40} is not a level of {self.name}; off, on, flash and flash_fast are"
+            if element == VALUE and (reason := self._unfit_value(level)):
+                return reason
+        return ""
+
+    def _unfit_value(self, value: Value) -> str:
+        if self.is_light or self.type is None:
+            return ""
+        if not isinstance(value, _FITS[self.type]) or (isinstance(value, bool) and self.type != "boolean"):
+            return f"{value!r:.40} does not fit {self.name}, which is of type {self.type}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

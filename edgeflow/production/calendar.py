@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _minute_of_day(value: Any) -> int:
-    match = re.fullmatch(r"(\d{1,2}):(\d{2})", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"([0-9]{1,2}):([0-9]{2})", value) if isinstance(value, str) else None
     if match:
         minute = int(match[1]) * 60 + int(match[2])
         if minute <= _DAY_MIN and int(match[2]) < 60:
@@ -57,7 +57,7 @@ def _zone_name(value: Any) -> Any:
 ClockTime = Annotated[
     int,
     BeforeValidator(_minute_of_day),
-    WithJsonSchema({"type": "string", "pattern": r"^\d{1,2}:\d{2}$", "examples": ["06:00", "22:00"]}),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,2}:[0-9]{2}$", "examples": ["06:00", "22:00"]}),
 ]
 """Minutes since local midnight; written `06:00`."""
 

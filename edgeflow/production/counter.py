@@ -21,23 +21,33 @@ Number = int | float
 StepKind = Literal["baseline", "normal", "wrap", "declared", "unexplained", "returned", "late"]
 
 JOURNAL_LENGTH = 8
+_LARGEST = 2**128
+
+
+_POWER = re.compile(r"\s*([0-9]{1,20})\s*(?:(?:\^|\*\*)\s*([0-9]{1,2})\s*)?")
 
 
 def _modulus(value: Any) -> Any:
-    if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:\^|\*\*)\s*(\d{1,2})\s*", value)
-        if match and int(match[1]) <= 16:
-            return int(match[1]) ** int(match[2])
-        if not value.strip().isdecimal():
-            raise ValueError(f"write the modulus as a number or a power, for example 10000 or 2^32, not {value!r}")
-    return value
+    if isinstance(value, str) and (match := _POWER.fullmatch(value)):
+        modulus: Any = int(match[1]) ** int(match[2] or 1)
+    else:
+        modulus = value
+    if isinstance(modulus, bool) or not isinstance(modulus, int | float) or not 2 <= modulus < _LARGEST:
+        raise ValueError(f"{value!r:.60} is not a modulus; write a whole number like 65536, or `2^32`")
+    return modulus
 
 
 Modulus = Annotated[
-    int,
+    int | float,
     BeforeValidator(_modulus),
-    Field(ge=2),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 2}, {"type": "string", "examples": ["2^32"]}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 2},
+                {"type": "string", "pattern": _POWER.pattern.join("^$"), "examples": ["2^32"]},
+            ]
+        }
+    ),
 ]
 """How many values a counter has before it begins again at 0; written `10000` or `2^32`."""
 
@@ -57,6 +67,22 @@ class CounterSettings(Strict):
         default=None, description="The value an operator or the PLC sets it to; a fall that is no wrap is then a reset."
     )
     jitter: float = Field(default=1, ge=0, description="A fall by no more than this is noise of the device.")
+
+    def written(self) -> dict[str, Any]:
+        """What was set of it, as it is written."""
+        said = self.model_dump(exclude_unset=True, exclude_none=True)
+        if self.max_rate is not None:
+            said["max_rate"] = f"{self.max_rate:.17g} /s"
+        return said
+
+    def scaled(self, scale: float) -> CounterSettings:
+        """The same of a value that is `scale` times the counts of the device: it wraps at a scaled modulus.
+
+        Everything but the modulus is said in the unit of the value already.
+        """
+        if scale == 1 or self.modulus is None:
+            return self
+        return self.model_copy(update={"modulus": self.modulus * abs(scale)})
 
     @model_validator(mode="after")
     def _a_reset_can_be_told_from_a_wrap(self) -> Self:

@@ -6,6 +6,7 @@ PLC libraries use. A device says which it speaks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -66,6 +67,10 @@ _CATEGORIES: Mapping[StateModel, Mapping[str, Category]] = {
 }
 
 
+_RAW = re.compile(r"(?:state )?-?[0-9]+|True|False")
+"""A raw value as text, as an override may name it."""
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """Reads a machine's state: a number, a name or a boolean becomes a name and a category.
@@ -85,6 +90,26 @@ class States:
             if key in self.overrides:
                 return name, self.overrides[key]
         return name, _CATEGORIES[self.model].get(name, "unknown")
+
+    def names(self) -> set[str]:
+        """The names and categories that a pattern or an override can be written for."""
+        known = {name for name, category in _CATEGORIES[self.model].items() if category != "unknown"}
+        return known | set(CATEGORIES) - {"unknown"}
+
+    def is_key(self, key: str) -> bool:
+        """Whether an override of this key can ever count; names of other makers only where the model has no numbers."""
+        numbered = self.model in _NAMES
+        return not numbered or key in _CATEGORIES[self.model] or bool(_RAW.fullmatch(key))
+
+    def refuses(self) -> dict[str, str]:
+        """The types of values that can be no state here, and what to write instead."""
+        found = {"object": "takes a state: a number, a name, or true and false"}
+        raw = self.overrides.keys()
+        if self.model not in ("signal", "words") and not raw & {"True", "False"}:
+            found["boolean"] = f"takes a state of {self.model}; where true means that it runs, write `states: signal`"
+        if self.model not in _NAMES and not any(_RAW.fullmatch(key) for key in raw):
+            found["number"] = f"takes the names of {self.model}; for numbers write `states: packtags`, packml or signal"
+        return found
 
     def _name(self, value: Value) -> str:
         if isinstance(value, bool):

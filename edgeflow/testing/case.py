@@ -19,6 +19,8 @@ from edgeflow.model import Pattern, Strict, Tag, ValueType
 from edgeflow.node import Site
 from edgeflow.outputs.arbitration import OutputPlan
 from edgeflow.production.calendar import CalendarSettings, TimeZone
+from edgeflow.production.counter import CounterSettings
+from edgeflow.production.states import StateModel
 from edgeflow.units import NS_PER_S, Duration, UnitName, quantity
 
 
@@ -28,6 +30,8 @@ class TagSettings(Strict):
     type: ValueType = Field(default="number", description="Type of its values.")
     unit: UnitName | None = Field(default=None, description="Unit of its values.")
     writable: bool = Field(default=False, description="Whether it can be written.")
+    counter: CounterSettings | None = Field(default=None, description="What is known of it as a counter.")
+    map: StateModel | None = Field(default=None, description="What its values mean, where it is a state.")
 
 
 class OutputSettings(Strict):
@@ -191,7 +195,16 @@ def site_of(case: Case) -> Site:
         for name, o in settings.outputs.items()
     }
     calendars = {name: c.calendar(settings.time_zone) for name, c in settings.calendars.items()}
-    return Site("golden", "golden", settings.time_zone, tags, outputs, calendars)
+    return Site(
+        "golden",
+        "golden",
+        settings.time_zone,
+        tags,
+        outputs,
+        calendars,
+        counters={name: each.counter for name, each in settings.tags.items() if each.counter},
+        maps={name: each.map for name, each in settings.tags.items() if each.map},
+    )
 
 
 def _type_of(value: Any) -> ValueType:

@@ -233,7 +233,11 @@ def everything_is_described(subject: Subject) -> None:
     assert not missing, f"settings without a description: {', '.join(missing)}"
     for name, port in (*node.inputs_of(config).items(), *node.outputs_of(config).items()):
         assert port.about, f"port {name!r} does not say what it is"
-        assert port.like is None or port.like in node.inputs_of(config), f"port {name!r} is like no input"
+        likes = node.config.model_fields if name in node.inputs_of(config) else node.inputs_of(config)
+        assert port.like is None or port.like in likes, f"port {name!r} is like nothing that there is"
+    for setting, port_name in node.of_tag.items():
+        assert not setting or setting in node.config.model_fields, f"there is no setting {setting!r}"
+        assert port_name in node.inputs_of(config), f"{setting!r} is told by the tag of an input that is not there"
 
 
 def nothing_is_sent_before_an_input_came(subject: Subject) -> None:

@@ -120,14 +120,14 @@ MISTAKES = {
         GOOD,
         FLOW.replace("from: kW, to: W", "from: MW, to: W"),
         [
-            "flows/test/scaled/flow.yaml:9:5 wires.0: power.out is in kW, but kw.in takes MW; put a `convert` node "
+            "flows/test/scaled/flow.yaml:9:5 wires.1: power.out is in kW, but kw.in takes MW; put a `convert` node "
             "{kind: convert, from: kW, to: MW} between them (1 kW = 0.001 MW)"
         ],
     ),
     "wires in a circle": (
         GOOD,
         FLOW.replace("  - power -> kw\n", "  - high -> kw\n"),
-        ["flows/test/scaled/flow.yaml:9:5 wires.0: closes a cycle: kw -> high -> kw; remove one of these wires"],
+        ["flows/test/scaled/flow.yaml:9:5 wires.1: closes a cycle: kw -> high -> kw; remove one of these wires"],
     ),
     "no YAML": (
         GOOD.replace("  plc: {driver: fake}", "  plc: {driver: fake"),
@@ -331,19 +331,19 @@ def test_a_flow_that_the_output_policy_does_not_name_is_refused_where_it_drives_
     [
         (
             "rules: [{output: press1/limt, flows: [scaled]}]",
-            "policy.yaml:1:10 rules.0.output: there is no output 'press1/limt'; did you mean 'press1/limit'?",
+            "policy.yaml:1:10 rules.1.output: there is no output 'press1/limt'; did you mean 'press1/limit'?",
         ),
         (
             "rules: [{output: '*', flows: [scald]}]",
-            "policy.yaml:1:31 rules.0.flows.0: there is no flow 'scald'; did you mean 'scaled'?",
+            "policy.yaml:1:31 rules.1.flows.1: there is no flow 'scald'; did you mean 'scaled'?",
         ),
         (
             "rules: [{output: '*', flows: [scaled], range: [5, 1]}]",
-            "policy.yaml:1:40 rules.0.range: [5, 1] is not a range; write [lowest, highest], for example [0, 100]",
+            "policy.yaml:1:40 rules.1.range: [5, 1] is not a range; write [lowest, highest], for example [0, 100]",
         ),
         (
             "rules: [{output: '*', flows: []}]",
-            "policy.yaml:1:23 rules.0.flows: "
+            "policy.yaml:1:23 rules.1.flows: "
             "name the flows that may drive it, for example [press-andon]; `*` stands for any part",
         ),
     ],

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from edgeflow import document
-from edgeflow.devices.config import CounterOptions, TagOptions, read_links_and_devices
+from edgeflow.devices.config import TagOptions, read_links_and_devices
+from edgeflow.production.counter import CounterSettings
 from edgeflow_modbus.config import Point
 from tests.cli.shop import Done, here
 
@@ -312,7 +313,7 @@ EVERY_SETTING: dict[str, dict[str, Any]] = {
     "energy": {"input": 72, "type": "float32", "scale_by": {"register": 30, "type": "float32", "values": {"0": 1, "1": 1000}, "absent": 1}},
     "lamp": {"coil": 0, "writable": True, "verify": True},
     "switch": {"discrete": 65535, "about": "[1] says: yes, \"it\" does"},
-    "parts": {"register": 70, "counter": {"modulus": 65536, "max_rate": "90 /min"}, "every": "250 ms", "unit": "pcs"},
+    "parts": {"register": 70, "counter": {"modulus": 65536, "max_rate": "90 /min", "resets_to": 0, "jitter": 2}, "every": "250 ms", "unit": "pcs"},
     "axes/x/pos": {"register": 71, "type": "float64", "scale": 3, "offset": 2, "unit": "mm", "silence": "90 s"},
     "W": {"sunspec": ["meter/W", "103/W"]},
 }  # fmt: skip
@@ -330,7 +331,7 @@ def test_a_plain_list_gives_back_every_setting_of_a_point_and_a_tag(tmp_path: Pa
     tags = {name.lower(): tag for name, tag in EVERY_SETTING.items()}
     settings = {field.alias or name for form in (Point, TagOptions) for name, field in form.model_fields.items()}
     assert settings == {key for tag in tags.values() for key in tag}
-    assert set(tags["parts"]["counter"]) == set(CounterOptions.model_fields)
+    assert set(tags["parts"]["counter"]) == set(CounterSettings.model_fields)
     there = plant(tmp_path, tags)
     done = here("tags", "export", "d_1", "--config", there, "-o", tmp_path / "rt.csv")
     assert done.stderr == f"{len(tags)} tags were written; no remarks.\n"

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from edgeflow.devices import binding, config
 from edgeflow.devices.binding import implicit_outputs, read_outputs
 from edgeflow.devices.config import read_links_and_devices
-from edgeflow.devices.plan import Counter, OutputBinding, Plant
+from edgeflow.devices.plan import OutputBinding, Plant
 from edgeflow.document import parse
 from edgeflow.errors import ConfigError
+from edgeflow.production.counter import CounterSettings
 from edgeflow.testing.session import Wire
 
 LINKS = "links: {l: {driver: fake}}\n"
@@ -74,7 +75,7 @@ devices:
         "kWh",
         "integer",
     )
-    assert energy.counter == Counter(4294967296, 4.0)
+    assert energy.counter == CounterSettings(modulus=4294967296, max_rate="4 /s")
     assert (state.tag.type, state.map, state.low, state.high) == ("integer", "packml", 0, 17)
     assert list(plant.tags) == ["meter/energy", "meter/state/now"]
 
@@ -98,7 +99,7 @@ def test_silence_can_mean_nothing(never: str) -> None:
         ("every: 1 ms", "every: is too fast; write 5 ms or more"),
         (
             "on_connect: [{address: 1, value: [1]}]",
-            "on_connect.0.value: [1] is not a value; write a number, a text, true or false",
+            "on_connect.1.value: [1] is not a value; write a number, a text, true or false",
         ),
     ],
 )

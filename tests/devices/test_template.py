@@ -101,7 +101,7 @@ def test_only_some_of_its_tags_can_be_taken(site: Path) -> None:
         ("template: acme/meter, with: {ratoi: 2}", "3:45 devices.m.with.ratoi: acme/meter has no parameter 'ratoi'; did you mean 'ratio'?"),
         ("template: acme/meter, with: {first: 1.5}", "3:45 devices.m.with.first: 1.5 is not a whole number; write a whole number"),
         ("template: acme/meter, with: {name: other}", "3:45 devices.m.with.name: write one of main, sub, not 'other'"),
-        ("template: acme/meter, only: [enery]", "3:45 devices.m.only.0: acme/meter has no tag 'enery'; did you mean 'energy'?"),
+        ("template: acme/meter, only: [enery]", "3:45 devices.m.only.1: acme/meter has no tag 'enery'; did you mean 'energy'?"),
         ("template: acme/meter, tags: {enery: ~}", "3:45 devices.m.tags.enery: acme/meter has no tag 'enery' to take away; did you mean 'energy'?"),
         ("template: acme/meter, tags: {power: {unit: kw}}", "3:53 devices.m.tags.power.unit: unknown unit 'kw'; did you mean 'kW'?"),
         ("template: acme/meter, untt: 7", "3:38 devices.m.untt: unknown key 'untt'; did you mean 'unit'?"),

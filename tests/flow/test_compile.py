@@ -100,12 +100,12 @@ def test_parameters_fill_settings_with_their_own_type() -> None:
         (TAG.replace("kind: work", "kind: work, facto: 2"), "flow.yaml:4:19 nodes.w.facto: unknown key 'facto'; did you mean 'factor'?"),
         (TAG.replace("kind: work", "kind: work, hold: 5"), "flow.yaml:4:19 nodes.w.hold: write a duration with its unit, for example `5 s` or `500 ms`"),
         (TAG.replace("kind: work", "kind: work, output: line1/lmp"), "flow.yaml:4:19 nodes.w.output: there is no output 'line1/lmp'; did you mean 'line1/lamp'?"),
-        (TAG.replace(", tag: press/good", ""), "flow.yaml:3:3 nodes.t: the setting 'tag' is required"),
+        (TAG.replace(", tag: press/good", ""), "flow.yaml:3:3 nodes.t.tag: is required"),
         (TAG.replace("press/good", '"{machin}/good"'), "flow.yaml:3:18 nodes.t.tag: uses {machin}, which is not a parameter"),
-        (TAG + "wires:\n  - t -> x\n", "flow.yaml:6:5 wires.0: there is no node 'x'; known are t, w"),
-        (TAG + "wires:\n  - t.ou -> w\n", "flow.yaml:6:5 wires.0: t has no output 'ou'; did you mean 'out'?"),
-        (TAG + "wires:\n  - t > w\n", "flow.yaml:6:5 wires.0: 't > w' is not a wire; write `node.port -> node.port`, for example `state -> oee.state`"),
-        (TAG + "wires:\n  - t -> w\n  - w -> w\n", "flow.yaml:7:5 wires.1: w.in is fed twice; join the two with a `merge` node"),
+        (TAG + "wires:\n  - t -> x\n", "flow.yaml:6:5 wires.1: there is no node 'x'; known are t, w"),
+        (TAG + "wires:\n  - t.ou -> w\n", "flow.yaml:6:5 wires.1: t has no output 'ou'; did you mean 'out'?"),
+        (TAG + "wires:\n  - t > w\n", "flow.yaml:6:5 wires.1: 't > w' is not a wire; write `node.port -> node.port`, for example `state -> oee.state`"),
+        (TAG + "wires:\n  - t -> w\n  - w -> w\n", "flow.yaml:7:5 wires.2: w.in is fed twice; join the two with a `merge` node"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_placed_and_told_how_to_mend(text: str, expected: str) -> None:
@@ -141,7 +141,7 @@ def test_a_unit_clash_on_a_wire_says_which_node_to_put_between() -> None:
         + "nodes:\n  t: {kind: tag, tag: press/energy}\n  w: {kind: work}\n  e: {kind: wh}\nwires: [t -> w, w -> e]\n"
     )
     assert problems(text) == [
-        "flow.yaml:6:17 wires.1: w.out is in kWh, but e.in takes Wh; put a `convert` node "
+        "flow.yaml:6:17 wires.2: w.out is in kWh, but e.in takes Wh; put a `convert` node "
         "{kind: convert, from: kWh, to: Wh} between them (1 kWh = 1000 Wh)"
     ]
 
@@ -149,13 +149,13 @@ def test_a_unit_clash_on_a_wire_says_which_node_to_put_between() -> None:
 def test_units_of_different_things_cannot_be_converted() -> None:
     text = HEAD + "nodes:\n  t: {kind: tag, tag: press/good}\n  e: {kind: wh}\nwires: [t -> e]\n"
     assert problems(text) == [
-        "flow.yaml:5:9 wires.0: t.out is in pcs, but e.in takes Wh: these do not measure the same; wire a value in Wh there"
+        "flow.yaml:5:9 wires.1: t.out is in pcs, but e.in takes Wh: these do not measure the same; wire a value in Wh there"
     ]
 
 
 def test_a_type_clash_on_a_wire_names_both_types() -> None:
     text = HEAD + "nodes:\n  t: {kind: tag, tag: press/name}\n  w: {kind: work}\nwires: [t -> w]\n"
-    assert problems(text) == ["flow.yaml:5:9 wires.0: t.out gives text, but w.in takes number"]
+    assert problems(text) == ["flow.yaml:5:9 wires.1: t.out gives text, but w.in takes number"]
 
 
 PARAMETERS = HEAD + "parameters:\n  d: {type: duration, description: How long.}\n" + TAG

@@ -90,7 +90,7 @@ def test_what_comes_out_otherwise_is_told(tmp_path: Path, expect: str, words: st
     ("rest", "words"),
     [
         ("input: []\nexpect: {}\nutnil: 07:00\n", "did you mean 'until'?"),
-        ("input: [{at: seven, m/value: 1}]\nexpect: {}\n", "one.yaml:6:10 input.0.at: 'seven' is not a time"),
+        ("input: [{at: seven, m/value: 1}]\nexpect: {}\n", "one.yaml:6:10 input.1.at: 'seven' is not a time"),
         ("input: [{at: 07:00, m/value: 0..9}]\nexpect: {}\n", "needs `for`, longer than `repeat`"),
         ("input: [{at: 07:00, m/value: 1, value.inn: 1}]\nexpect: {}\n", "there is no input case/value.inn"),
     ],
