@@ -72,7 +72,7 @@ def explain(detail: ErrorDetails, model: type[BaseModel] | None = None) -> str:
     message = _explained(detail, model)
     for secret in _secrets(detail.get("input"), hidden=is_secret(detail["loc"])):
         message = message.replace(repr(secret), repr(_HIDDEN))
-        if len(secret) > 3:
+        if len(secret) > 3 and not secret.isalpha():  # else it may be a word of our own sentence
             message = message.replace(secret, _HIDDEN)
     return without_secrets(message)
 

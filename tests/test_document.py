@@ -147,3 +147,94 @@ def test_the_version_of_a_document_does_not_depend_on_the_order_of_keys() -> Non
     assert canonical(one.data) == b'{"a":1,"b":{"c":"x","d":2.5}}'
     assert version(one.data) == version(other.data)
     assert version(one.data) != version(parse("a: 2\nb: {c: x, d: 2.5}\n").data)
+
+
+# what else YAML allows
+
+WRITINGS = {
+    "an alias that stands for nothing": ("a: 1\nb: *base\n", "g.yaml:2:4 b: `*base` stands for nothing: there is no `&base` before it"),
+    "a merge key": ("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n", "g.yaml:3:3 b: `<<` does not put the keys of another mapping here; write them out"),
+    "a tag of Python": ("a: !!python/object/apply:os.system [ls]\n", "g.yaml:1:4 a: the tag `!!python/object/apply:os.system` has no meaning here; write the value alone, text in quotes"),
+    "a tag of YAML": ("a: {b: !!str 5}\n", "g.yaml:1:8 a.b: the tag `!!str` has no meaning here"),
+    "a tag of somebody": ("- !secret token\n", "g.yaml:1:3 1: the tag `!secret` has no meaning here"),
+    "a key with a tag": ("!!int 5: x\n", "a key must be plain text, without a tag"),
+    "a second document": ("a: 1\n---\na: 2\n", "a second document begins here; write one per file"),
+    "a list as a key": ("? [a, b]\n: 1\n", "g.yaml:1:3 a key must be plain text"),
+    "a character that nobody sees": ("a: 1\nb: x\x07y\n", "g.yaml:2:5 the character U+0007 cannot be seen and has no meaning here; delete it"),
+    "a byte order mark in the middle": ("a: 1\n\ufeffb: 2\n", "g.yaml:2:1 the character U+FEFF cannot be seen"),
+    "a tab": ("a:\n\tb: 1\n", "indent with spaces, not tabs"),
+    "a flow that never ends": ("a: [1, 2\nb: 3\n", "is not valid YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRITINGS)
+def test_what_cannot_be_read_is_told_at_its_place(name: str) -> None:
+    text, expected = WRITINGS[name]
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "g.yaml")
+    lines = [str(problem) for problem in caught.value.problems]
+    assert any(expected in line for line in lines), lines
+    assert all(line.startswith("g.yaml:") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeffa: 1\nb: [x]\n", "a: 1\r\nb: [x]\r\n", "%YAML 1.2\n---\na: 1\nb: [x]\n...\n", "a: 1\nb:\n- x"]
+)
+def test_marks_and_line_ends_of_other_systems_change_nothing(text: str, tmp_path) -> None:
+    (tmp_path / "g.yaml").write_bytes(text.encode())
+    for document in (parse(text), load(tmp_path / "g.yaml")):
+        assert document.data == {"a": 1, "b": ["x"]}
+
+
+def test_an_anchor_is_its_value_wherever_it_is_named() -> None:
+    document = parse("a: &a {x: [1, 2]}\nb: *a\nc: [*a, &n 5, *n]\n", "g.yaml")
+    assert document.data == {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}, "c": [{"x": [1, 2]}, 5, 5]}
+    assert str(document.problem(("b", "x", 1), "!")) == "g.yaml:1:15 b.x.2: !", "its place is where it is written"
+    document.data["b"]["x"].append(3)
+    assert document.data["a"] == {"x": [1, 2]}, "a copy of its own"
+
+
+def test_a_billion_laughs_end_at_once() -> None:
+    text = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for one, next_ in zip("abcdefgh", "bcdefghi", strict=True):
+        text += f"{next_}: &{next_} [{', '.join([f'*{one}'] * 9)}]\n"
+    with pytest.raises(ConfigError, match=r"g.yaml:5:.* is too large: its aliases stand for more than 20000 values"):
+        parse(text, "g.yaml")
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"a: 1\nb: gr\xfcn\n", ":2:6 cannot be read: it is not UTF-8 text; save it anew with the encoding UTF-8"),
+        ("a: 1\n".encode("utf-16"), ":1:1 cannot be read: it is not UTF-8 text but UTF-16; save it anew"),
+    ],
+)
+def test_a_file_of_another_encoding_is_told_with_the_place(raw: bytes, expected: str, tmp_path) -> None:
+    (tmp_path / "g.yaml").write_bytes(raw)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "g.yaml")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["port: ٨٠", "port: ８０", "port: ８０.5"])
+def test_numbers_in_other_scripts_are_text(text: str) -> None:
+    assert isinstance(parse(text).data["port"], str)
+
+
+def test_a_key_written_twice_hides_nothing_else() -> None:
+    text = "name: a\nname: b\ninner: {a: {port: x}}\nextra: 1\n"
+    document = parse(text, "g.yaml", lenient=True)
+    with pytest.raises(ConfigError) as caught:
+        document.model(Outer)
+    lines = [str(problem) for problem in caught.value.problems]
+    assert lines[0] == "g.yaml:2:1 the key 'name' is written twice; remove one"
+    assert any("g.yaml:4:1 extra: unknown key" in line for line in lines)
+    assert len(lines) == 3
+    with pytest.raises(ConfigError):
+        parse("name: a\nname: b\n", lenient=True).model(Outer)
+
+
+def test_what_is_wrong_in_a_doubled_key_is_told_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("a: {b: 1}\na: {c: !x 1, c: 2}\n", "g.yaml")
+    assert [problem.line for problem in caught.value.problems] == [2, 2, 2]

@@ -30,7 +30,8 @@ class Requests:
     def put(self, request: Request) -> None:
         """Sets the owner's request; raises KeyError for an output that does not exist.
 
-        What the output cannot show or the policy refuses shows as `when_stale`, and `refused` says why.
+        What the policy refuses or the output cannot show shows as `when_stale`, and `refused` says why. A value that
+        has no `when_stale` goes on: the device's writer refuses it, and says so.
         """
         request = self._allowed(request)
         self._held[request.output][request.owner] = request
@@ -41,14 +42,15 @@ class Requests:
         if request.owner.startswith(OPERATORS):
             return request
         flow, key = request.owner.partition("/")[0], (request.output, request.owner)
-        reason = self.outputs[request.output].unfit(request.pattern)
+        plan = self.outputs[request.output]
+        reason = plan.unfit(request.pattern) if plan.is_light or plan.when_stale else ""
         if not reason and self._policy.permits is not None:
             reason = self._policy.refuses_values(request.output, flow, request.pattern.values())
         if not reason:
             self.refused.pop(key, None)
             return request
         self.refused[key] = reason
-        return replace(request, pattern=self.outputs[request.output].when_stale)
+        return replace(request, pattern=plan.when_stale)
 
     def drop(self, output: str, owner: str) -> None:
         self.refused.pop((output, owner), None)

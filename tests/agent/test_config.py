@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -233,6 +236,110 @@ def test_every_mistake_is_told_at_once(site: Site) -> None:
     lines = site.wrong()
     assert any(line.startswith("gateway.yaml:8:15 devices.press1.tags.state.adress: unknown key") for line in lines)
     assert any("devices.press1.tags.power.unit: unknown unit 'kWatt'" in line for line in lines)
+
+
+def test_a_doubled_key_a_wrong_section_and_a_wrong_flow_are_told_together(site: Site) -> None:
+    site.write(
+        GOOD.replace("{name: line1,", "{name: line1, name: line2,").replace("driver: fake}", "driver: fake, prot: 1}")
+        + "http: {port: eighty}\nstore: {outbox_mb: -1}\nextra: 1\ncalendars: {plant: {shifts: []}}\n",
+        FLOW.replace("limit: 10", "limit: ten").replace("  - kw -> high", "  - kw -> hihg"),
+    )
+    told = "\n".join(site.wrong())
+    for path in (
+        "the key 'name' is written twice", "links.plc.prot: unknown key", "http.port: 'eighty'", "store.outbox_mb: -1",
+        " extra: unknown key", "calendars.plant.shifts: write at least one", "nodes.high.limit: 'ten'",
+        "wires.2: there is no node 'hihg'",
+    ):  # fmt: skip
+        assert path in told
+    assert "there is no" not in told.replace("there is no node 'hihg'", ""), "nothing is told that follows from it"
+
+
+def test_what_refers_to_something_that_is_wrong_is_not_called_missing(site: Site) -> None:
+    site.write(GOOD.replace("address: 1,", "adress: 1,"))
+    assert all("devices.press1.tags.state" in line for line in site.wrong())
+
+
+def test_of_very_many_problems_the_first_hundred_are_told_and_how_many_more(site: Site) -> None:
+    more = "".join(f"extra{i}: 1\n" for i in range(60)) + "calendars:\n" + "".join(f"  c{i}: 1\n" for i in range(80))
+    site.write(GOOD + more)
+    lines = site.wrong()
+    assert len(lines) <= 101
+
+
+# what is right but hardly meant
+
+
+def test_what_is_used_by_nothing_is_a_warning(site: Site) -> None:
+    site.write(
+        GOOD.replace("  plc: {driver: fake}", "  plc: {driver: fake}\n  spare: {driver: fake}"),
+        FLOW + "  - power -> high2\n".replace("high2", "two.a"),
+    )
+    site.write(flow=FLOW.replace("wires:", "  two: {kind: threshold, limit: 1}\nwires:"))
+    lines = [str(warning).removeprefix(f"{site.folder}/") for warning in site.load().warnings]
+    assert any(
+        "links.spare: no device is behind it; remove it, or write `link: spare` at a device" in line for line in lines
+    )
+    assert any("flow.yaml:8:3 nodes.two: is wired to nothing" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "line"),
+    [
+        ("exceute: {red: flash}", "patterns.exceute: no light shows it: it is no state, no category and no call; did you mean 'execute'?"),
+        ("unknown: {rde: flash}", "patterns.unknown.rde: no light has an element 'rde'; did you mean 'red'?"),
+        ("unknown: {red: flahs}", "patterns.unknown.red: 'flahs' is not one of 'off', 'on', 'flash' or 'flash_fast'; did you mean 'flash'?"),
+        ("rised: {red: on}", "patterns.rised: no light shows it: it is no state, no category and no call; did you mean 'raised'?"),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_never_comes_is_refused(site: Site, patterns: str, line: str) -> None:
+    site.write(GOOD.replace("  unknown: {red: flash}\n", f"  {patterns}\n"))
+    assert [each.split(" ", 1)[1] for each in site.wrong()] == [line]
+
+
+@pytest.mark.parametrize("patterns", ["execute: {red: on}", "changeover: {red: on, white: on}", "escalated: {red: on}"])
+def test_a_pattern_of_a_state_a_category_or_a_call_is_the_sites(site: Site, patterns: str) -> None:
+    site.write(GOOD.replace("  unknown: {red: flash}\n", f"  {patterns}\n"))
+    assert site.load().outputs["line1/lamp"].plan.patterns
+
+
+def test_a_port_that_only_root_may_open_is_told(site: Site) -> None:
+    site.write(GOOD + "http: {port: 80}\n")
+
+    def without_the_right() -> None:  # CAP_NET_BIND_SERVICE leaves the bounding set; a new program never has it
+        ctypes.CDLL(None).prctl(24, 10, 0, 0, 0)
+
+    validate = [sys.executable, "-c", "from edgeflow.cli.main import main; main()", "validate", "gateway.yaml"]
+    (site.folder / "gateway.yaml").write_text("gateway: {name: a}\nhttp: {port: 80}\n")
+    done = subprocess.run(
+        validate, cwd=site.folder, capture_output=True, text=True, preexec_fn=without_the_right, check=False
+    )
+    assert done.returncode == 78
+    assert "gateway.yaml:2:8 http.port: only root may open ports below 1024" in done.stderr
+    (site.folder / "gateway.yaml").write_text("gateway: {name: a}\nhttp: {port: 8080}\n")
+    done = subprocess.run(
+        validate, cwd=site.folder, capture_output=True, text=True, preexec_fn=without_the_right, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_counter_and_the_map_of_a_tag_are_known_to_its_flows(site: Site) -> None:
+    site.write(
+        GOOD.replace("power: {", "power: {counter: {modulus: 2^16, max_rate: 1 /s}, scale: 0.5, "),
+        FLOW.replace("high: {kind: threshold, limit: 10}", "n: {kind: count}").replace(
+            "  - kw -> high", "  - power -> n"
+        ),
+    )
+    config = site.load()
+    assert config.site.counters["press1/power"].modulus == 65536 * 0.5
+    assert next(node for node in config.flows["scaled"].nodes if node.name == "n").plan.modulus == 32768
+
+
+def test_a_secret_is_not_told_by_a_mistake_beside_it(site: Site) -> None:
+    site.write(GOOD + "central: {url: 'https://me:hunter2@central.example', token: hunter2, tokn: hunter2}\n")
+    lines = "\n".join(site.wrong({"EDGEFLOW__CENTRAL__TOKEN": "hunter2: hunter2: hunter2"}))
+    assert "central" in lines.lower()
+    assert "hunter2" not in lines
+    assert "hunter2" not in "\n".join(site.wrong())
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
