@@ -264,11 +264,12 @@ def _reserved(source: Document, http: HttpSettings) -> tuple[Problem | None, boo
         return None, False  # not Linux
     if not 0 < http.port < lowest:
         return None, False
-    message = (
-        f"only root may open ports below {lowest}, and the agent's service does not run as root; "
-        "write 8080, or put a web server before it"
-    )
-    return source.problem(("http", "port"), message), not granted & _BIND_SERVICE
+    if granted & _BIND_SERVICE:
+        message = f"you may use this port, the agent's service may not; choose one from {lowest} on, for example 8080"
+        return source.problem(("http", "port"), message), False
+    where = f"cannot listen on {http.host}:{http.port}"
+    message = f"{where}: this user may not use this port; choose one from {lowest} on, for example 8080"
+    return source.problem(("http", "port"), message), True
 
 
 def _of_shipped(source: Document, instance: str, flow: str, problem: Problem) -> Problem:

@@ -111,10 +111,10 @@ def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path, se
     [
         (
             "reach: [{service: smtp, to: [a], flows: ['*']}]",
-            "policy.yaml:2:10 reach.0.service: there is no service 'smtp'",
+            "policy.yaml:2:10 reach.1.service: there is no service 'smtp'",
         ),
-        ("reach: [{service: http, to: ['a b'], flows: ['*']}]", "reach.0.to.0: write a host (`mes.example`)"),
-        ("reach: [{service: mqtt, to: [], flows: ['*']}]", "reach.0.to: name what may be reached"),
+        ("reach: [{service: http, to: ['a b'], flows: ['*']}]", "reach.1.to.1: write a host (`mes.example`)"),
+        ("reach: [{service: mqtt, to: [], flows: ['*']}]", "reach.1.to: name what may be reached"),
         ("reach: [{service: mqtt, to: [a], flows: [sendz]}]", "there is no flow 'sendz'; did you mean 'sends'?"),
     ],
 )
