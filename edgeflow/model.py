@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Scalar = bool | int | float | str | bytes | None
 """What one tag can hold; `None` only together with a BAD quality."""
@@ -53,10 +54,19 @@ class Secret(Strict):
     file: LocalFile | None = Field(default=None, description="File that holds it, relative to the configuration.")
     env: str | None = Field(default=None, description="Environment variable that holds it.")
 
+    @field_validator("env")
+    @classmethod
+    def _variable(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(
+                "write the name of an environment variable: letters, digits and `_`; not the secret itself"
+            )
+        return name
+
     @model_validator(mode="before")
     @classmethod
     def _by_reference(cls, given: Any) -> Any:
-        if isinstance(given, str):
+        if not isinstance(given, dict | Secret):
             raise ValueError("a secret is not written here: write `{file: name.secret}` or `{env: NAME_OF_A_VARIABLE}`")
         return given
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from edgeflow import __version__
 from edgeflow.agent.api import build
 from edgeflow.agent.commission import Commission
+from edgeflow.agent.refused import RefusedApi
 from edgeflow.agent.tasks import kept_up
 from edgeflow.agent.view import View
 from edgeflow.clock import utc_text
 from edgeflow.model import Record
-from edgeflow.sync.protocol import About, DesiredFlow, FlowReport
+from edgeflow.sync.desired import Wish
+from edgeflow.sync.protocol import About, FlowReport
 from edgeflow.sync.uplink import Uplink
 from edgeflow.web.guard import Guard
 from edgeflow.web.listen import Listening
@@ -51,7 +53,10 @@ class Front:
             view,
             Hub(core.clock),
             Guard(root.http.hosts, token=core.token),
-            more=Commission(core.config.plant, core.devices, core.homes.of, base, core.clock).routes(),
+            more=[
+                *Commission(core.config.plant, core.devices, core.homes.of, base, core.clock).routes(),
+                *(RefusedApi(uplink).routes() if uplink is not None else ()),
+            ],
         )
         async with serve_on(app, self._listening) as served, asyncio.TaskGroup() as group:
             self._stats = served.stats
@@ -75,7 +80,6 @@ class Front:
         return Uplink(
             root.central,
             state=core.state,
-            base=Path(core.config.source.file).parent,
             store=core.store,
             documents=core.documents,
             clock=core.clock,
@@ -85,14 +89,12 @@ class Front:
             ),
         )
 
-    async def _apply(self, wishes: Sequence[DesiredFlow]) -> Sequence[FlowReport]:
-        core = self._core
+    async def _apply(self, wishes: Sequence[Wish], wished: frozenset[str]) -> Sequence[FlowReport]:
+        deployments = self._core.deployments
         for wish in wishes:
-            flow = await asyncio.to_thread(core.documents.flow, wish.version)
-            if flow is not None:
-                await core.deployments.apply(wish.instance, flow, wish.parameters)
-        await core.deployments.withdraw({wish.instance for wish in wishes})
-        return core.deployments.reports()
+            await deployments.apply(wish.instance, wish.document, wish.parameters)
+        await deployments.withdraw(wished)
+        return deployments.reports()
 
     async def _report(self, uplink: Uplink) -> None:
         """Tells the central server how the flows do, whenever that changes."""

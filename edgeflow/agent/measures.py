@@ -140,6 +140,8 @@ class AgentMeasures(Collector):
             uplink = self._uplink.stats
             yield _gauge("edgeflow_central_connected", "Whether central answers.", {(): float(uplink.connected)})
             yield _counter("edgeflow_central_sent", "Results sent to the central server.", {(): uplink.sent})
+            refused: dict[_Labels, float] = {(): float(len(self._uplink.aside))}
+            yield _gauge("edgeflow_central_refused_results", "Results that the central server refuses.", refused)
             yield _counter("edgeflow_central_retries", "Requests begun again.", {(): uplink.retries})
         if self._server is not None:
             yield _gauge("edgeflow_http_connections", "Open HTTP connections.", {(): self._server.open})

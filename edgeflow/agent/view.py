@@ -157,6 +157,7 @@ class View:
             oldest=utc_text(status.oldest_ns) if status.oldest_ns else None,
             capacity_left_s=status.left_ns / NS_PER_S if status.left_ns is not None else None,
             dropped=self._core.store.stats.dropped,
+            refused=len(self._uplink.aside) if self._uplink is not None else 0,
             trouble=self._core.conductor.refused,
         )
 
@@ -171,6 +172,7 @@ class View:
             enrolled=stats.enrolled,
             last_ack=utc_text(stats.last_ack_ns) if stats.last_ack_ns else None,
             last_error=stats.last_error,
+            unwell=dict(stats.unwell),
         )
 
     async def write(self, tag: str, value: Scalar, *, lease_ns: int, reason: str) -> views.Written:

@@ -121,6 +121,9 @@ class Outbox(Told):
         None, description="How long the gateway can go on without the central server at the present rate."
     )
     dropped: int = Field(0, description="Results lost because the queue was full.")
+    refused: int = Field(
+        0, description="Results that the central server refuses; `/api/v1/outbox/refused` shows them and why."
+    )
     trouble: str = Field("", description="Why nothing can be saved now, in plain words; empty where it can.")
 
 
@@ -132,6 +135,11 @@ class Central(Told):
     enrolled: bool = Field(False, description="Whether this gateway is enrolled there.")
     last_ack: Time | None = Field(None, description="When it last confirmed results.")
     last_error: str = Field("", description="What went wrong last, in plain words.")
+    unwell: dict[str, str] = Field(
+        default_factory=dict,
+        description="The parts of the exchange that fail now (`results`, `wishes`, `reports`, `live`, `enrolment`) and "
+        "why; each fails and recovers by itself.",
+    )
 
 
 class Status(Told):

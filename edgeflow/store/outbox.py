@@ -117,6 +117,13 @@ def forget(connection: sqlite3.Connection, before: Head, seq: int) -> Head:
     return replace(_without(before, sizes), acknowledged=seq)
 
 
+def take_out(connection: sqlite3.Connection, before: Head, seq: int) -> Head:
+    """Removes one record out of the middle; the central server is told that its number is missing."""
+    sizes = connection.execute("SELECT seq, length(record) FROM outbox WHERE seq = ?", (seq,)).fetchall()
+    connection.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+    return _without(before, sizes)
+
+
 def trim(connection: sqlite3.Connection, before: Head, limit_bytes: int) -> Head:
     """Drops the oldest until the queue fits: what can still be restated first, final results last.
 

@@ -12,9 +12,10 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - a class
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import orjson
 import structlog
 
-from edgeflow.clock import monotonic_ns
+from edgeflow.clock import monotonic_ns, utc_ns
 from edgeflow.model import Call, Record, Value
 from edgeflow.store import outbox
 from edgeflow.store.database import Database, Schema
@@ -313,6 +314,24 @@ class Store:
         if len(self._settled) >= _FORGET_AT:
             await self._write()
 
+    async def take_out(self, seq: int) -> None:
+        """Removes a record that the central server refuses; it must be kept elsewhere before."""
+
+        def work(connection: sqlite3.Connection) -> outbox.Head:
+            now = outbox.take_out(connection, outbox.head(connection), seq)
+            outbox.save(connection, now)
+            return now
+
+        self._head = await self._database.transaction(work)
+        self._handed.pop(seq, None)
+
+    async def queue_again(self, records: Sequence[bytes]) -> None:
+        """Queues records that are JSON already, under new numbers: what was taken out, or comes from elsewhere."""
+        rows = [_row_again(record) for record in records]
+        if rows:
+            await self._write(rows)
+            self.appended.set()
+
     async def renew_epoch(self) -> None:
         """Numbers what is queued anew, in a new epoch.
 
@@ -386,6 +405,11 @@ def _rows(records: Sequence[Record]) -> list[outbox.Row]:
             continue
         rows.append(row)
     return rows
+
+
+def _row_again(record: bytes) -> outbox.Row:
+    plain = orjson.loads(record)
+    return outbox.Row(utc_ns(plain["at"]), plain["status"] == "final", record, int(plain["version"]))
 
 
 def _save_states(connection: sqlite3.Connection, states: Mapping[tuple[str, str], bytes | None]) -> None:

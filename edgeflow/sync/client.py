@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from edgeflow.errors import ConfigError, LinkDown, Problem, Rejected
+from edgeflow.sync.address import central_address
 
 CONNECT_S = 3.0
 ANSWER_S = 10.0
+ANSWER_BYTES = 4 << 20
+"""So much of an answer is read at most; nothing that the protocol knows is as long."""
+CLOSE_S = 1.0
+MESSAGE_BYTES = 64 << 10
+_CHUNK_BYTES = 64 << 10
+_LONGEST_DETAIL = 2000
+
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Refused(Rejected):
@@ -29,6 +40,10 @@ class Refused(Rejected):
         self.status, self.title, self.body = status, title, body
 
 
+class Unreadable(Rejected):
+    """Something answered, but not in the words of this protocol."""
+
+
 class CentralClient:
     """Asks the central server at one address. Use it as an async context manager.
 
@@ -36,18 +51,25 @@ class CentralClient:
     """
 
     def __init__(self, url: str, *, token: str = "", ca: Path | None = None, file: str = "central") -> None:
-        self.url = URL(url)
-        if self.url.scheme not in ("http", "https") or not self.url.host:
-            message = f"{url!r} is not an address; write it as https://central.example or http://127.0.0.1:8090"
-            raise ConfigError([Problem(file, 0, 0, "url", message)])
+        try:
+            self.url = URL(central_address(url))
+        except ValueError as error:
+            raise ConfigError([Problem(file, 0, 0, "url", str(error))]) from None
         self._token = token
         self._tls = _trust(ca, file) if self.url.scheme == "https" else True
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=8, ssl=self._tls, keepalive_timeout=15)
-        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._session = self._made_session(8)
         return self
+
+    def _made_session(self, connections: int) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=self._tls, keepalive_timeout=15),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,
+        )
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -73,6 +95,17 @@ class CentralClient:
 
         After LinkDown the outcome is unknown: the request may have been carried out.
         """
+        answer, _ = await self._asked(method, path, body, query, timeout_s)
+        return answer
+
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        body: BaseModel | bytes | None,
+        query: Mapping[str, str] | None,
+        timeout_s: float,
+    ) -> tuple[bytes, str]:
         content = body.model_dump_json(by_alias=True).encode() if isinstance(body, BaseModel) else body
         headers = {"Content-Type": "application/json"} if content is not None else {}
         limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_S)
@@ -86,28 +119,70 @@ class CentralClient:
                 timeout=limits,
                 allow_redirects=False,
             ) as response:
-                answer = await response.read()
-                status = response.status
+                status, media = response.status, response.content_type
+                answer = await self._content(response)
         if status // 100 != 2:
             raise _refused(status, answer)
+        return answer, media
+
+    async def document(self, method: str, path: str, *, body: BaseModel | bytes | None = None) -> bytes:
+        """The answer, which is JSON. Raises as `ask` does, and Unreadable where it is something else."""
+        answer, media = await self._asked(method, path, body, None, ANSWER_S)
+        if media != "application/json":
+            raise Unreadable(f"{self._where} answers {media}, not JSON; is it a central server, or a proxy before it?")
         return answer
+
+    async def fetch(self, model: type[M], method: str, path: str, *, body: BaseModel | bytes | None = None) -> M:
+        """The answer as a model. Raises as `ask` does, and Unreadable where it does not fit."""
+        answer = await self.document(method, path, body=body)
+        try:
+            return model.model_validate_json(answer)
+        except (ValidationError, RecursionError) as error:
+            what = (
+                error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else "nested too deeply"
+            )
+            raise Unreadable(
+                f"{self._where} answers {method} {path.rpartition('/')[2]} with something else: {what}"
+            ) from None
+
+    @property
+    def _where(self) -> str:
+        return f"{self.url.host}:{self.url.port}"
+
+    async def _content(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body, bounded, and as it came: an encoding that nobody asked for could unpack to any size."""
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        if encoding not in ("", "identity"):
+            raise Unreadable(f"{self._where} answers in the encoding {encoding[:40]!r}, which was not asked for")
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > ANSWER_BYTES:
+                raise Unreadable(f"{self._where} answers with more than {ANSWER_BYTES} bytes")
+        return bytes(body)
 
     @asynccontextmanager
     async def socket(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """An open WebSocket; a peer that does not answer a ping is gone after about 7 s. Raises as `ask` does."""
         with _plain_words(self.url, ANSWER_S):
-            limits = aiohttp.ClientWSTimeout(ws_close=1.0)
-            try:
-                async with self._open().ws_connect(
-                    self._address(path),
-                    headers=self._authorization(),
-                    heartbeat=5,
-                    timeout=limits,
-                    max_msg_size=1 << 20,
-                ) as socket:
+            limits = aiohttp.ClientWSTimeout(ws_close=CLOSE_S)
+            async with self._made_session(1) as session:  # whose end cuts the connection, whatever comes on it
+                try:
+                    socket = await session.ws_connect(
+                        self._address(path),
+                        headers=self._authorization(),
+                        heartbeat=5,
+                        timeout=limits,
+                        max_msg_size=MESSAGE_BYTES,
+                    )
+                except aiohttp.WSServerHandshakeError as error:
+                    raise _refused(error.status, b"") from error
+                try:
                     yield socket
-            except aiohttp.WSServerHandshakeError as error:
-                raise _refused(error.status, b"") from error
+                finally:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(CLOSE_S):
+                            await socket.close()
 
     def _address(self, path: str) -> URL:
         return self.url.with_path(self.url.path.rstrip("/") + path, encoded=True)
@@ -167,5 +242,5 @@ def _refused(status: int, answer: bytes) -> Refused:
         body = None
     if not isinstance(body, dict):
         body = {}
-    detail = str(body.get("detail") or f"the central server answered {status}")
-    return Refused(status, str(body.get("title", "")), detail, body)
+    detail = str(body.get("detail") or f"the central server answered {status}")[:_LONGEST_DETAIL]
+    return Refused(status, str(body.get("title", ""))[:_LONGEST_DETAIL], detail, body)

@@ -15,12 +15,13 @@ import pytest
 from edgeflow.central.server import started, token_for
 from edgeflow.central.settings import Settings
 from edgeflow.clock import SystemClock
-from edgeflow.model import Record
+from edgeflow.model import Record, Secret
 from edgeflow.store.documents import Documents
 from edgeflow.store.store import Store
 from edgeflow.sync.client import CentralClient
-from edgeflow.sync.protocol import About, DesiredFlow, FlowReport
-from edgeflow.sync.settings import CentralSettings, TokenReference
+from edgeflow.sync.desired import Wish
+from edgeflow.sync.protocol import About, FlowReport
+from edgeflow.sync.settings import CentralSettings
 from edgeflow.sync.uplink import Uplink
 
 AT = 1_763_618_400_000_000_000  # 2025-11-20T06:00:00Z
@@ -91,10 +92,10 @@ class Edge:
     documents: Documents
     uplink: Uplink
     state: Path
-    applied: list[Sequence[DesiredFlow]] = field(default_factory=list)
+    applied: list[Sequence[Wish]] = field(default_factory=list)
     refuse: str = ""
 
-    async def apply(self, flows: Sequence[DesiredFlow]) -> Sequence[FlowReport]:
+    async def apply(self, flows: Sequence[Wish]) -> Sequence[FlowReport]:
         self.applied.append(flows)
         return [
             FlowReport(
@@ -117,13 +118,12 @@ async def gateway(url: str, folder: Path) -> AsyncIterator[Edge]:
     documents = Documents(folder / "documents.json")
     edge: Edge
 
-    async def apply(flows: Sequence[DesiredFlow]) -> Sequence[FlowReport]:
+    async def apply(flows: Sequence[Wish], _wished: frozenset[str]) -> Sequence[FlowReport]:
         return await edge.apply(flows)
 
     uplink = Uplink(
-        CentralSettings(url=url, token=TokenReference(file=Path("central.token"))),
+        CentralSettings(url=url, token=Secret(file=folder / "central.token")),
         state=folder,
-        base=folder,
         store=store,
         documents=documents,
         clock=SystemClock(),

@@ -11,15 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeflow.clock import SystemClock
-from edgeflow.model import Record
+from edgeflow.model import Record, Secret
 from edgeflow.store.documents import Documents
 from edgeflow.store.store import Store
-from edgeflow.sync.protocol import About, DesiredFlow, FlowReport
-from edgeflow.sync.settings import CentralSettings, TokenReference
+from edgeflow.sync.desired import Wish
+from edgeflow.sync.protocol import About, FlowReport
+from edgeflow.sync.settings import CentralSettings
 from edgeflow.sync.uplink import Uplink
 
 
-async def apply(flows: Sequence[DesiredFlow]) -> Sequence[FlowReport]:
+async def apply(flows: Sequence[Wish], wished: frozenset[str]) -> Sequence[FlowReport]:
     return ()
 
 
@@ -37,9 +38,8 @@ async def count(store: Store) -> None:
 async def main(url: str, folder: Path) -> None:
     store = await Store.open(folder / "gateway.db")
     uplink = Uplink(
-        CentralSettings(url=url, token=TokenReference(file=Path("central.token"))),
+        CentralSettings(url=url, token=Secret(file=folder / "central.token")),
         state=folder,
-        base=folder,
         store=store,
         documents=Documents(folder / "documents.json"),
         clock=SystemClock(),

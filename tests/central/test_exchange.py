@@ -175,9 +175,7 @@ async def test_a_pushed_flow_is_fetched_applied_and_reported(hall: Any, central:
         assert outcome.lines() == [f"press1-oee: runs {outcome.pushed.version[:12]}"]
         [wish] = edge.applied[-1]
         assert (wish.instance, wish.flow, wish.parameters) == ("press1-oee", "oee/press", {"machine": "press1"})
-        document = edge.documents.flow(wish.version)
-        assert document is not None
-        assert document["title"] == "OEE of one press"
+        assert wish.document["title"] == "OEE of one press"
 
         (tmp_path / "flow.yaml").write_text(hall.flow("another title"))
         second = await push(central.url, token, "line1", tmp_path)

@@ -137,6 +137,14 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
     const why = `${sentence(central.last_error || "It does not answer")} The plant goes on${left ? `; results are kept here for another ${duration(left)}` : "; results are kept here"}.`;
     found.push({ tone: "warn", what: "The central server is out of reach", why });
   }
+  for (const [part, why] of central?.connected ? Object.entries(central.unwell) : []) {
+    found.push({ tone: "warn", what: `The central server is there, but the ${part} fail`, why: sentence(why) });
+  }
+  const refused = live.one<Outbox>("outbox")?.refused ?? 0;
+  if (refused) {
+    const why = "They are kept here, the others go on. /api/v1/outbox/refused shows why, and sends them again.";
+    found.push({ tone: "warn", what: `The central server refuses ${plural(refused, "result")}`, why });
+  }
   const trouble = live.one<Outbox>("outbox")?.trouble;
   if (trouble) {
     const why = `${sentence(trouble)} Results are kept in memory until the disk takes them; a restart now would lose them.`;

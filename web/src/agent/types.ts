@@ -70,6 +70,7 @@ export interface Outbox {
   oldest: string | null;
   capacity_left_s: number | null;
   dropped: number;
+  refused: number;
   trouble: string;
 }
 
@@ -79,6 +80,7 @@ export interface Central {
   enrolled: boolean;
   last_ack: string | null;
   last_error: string;
+  unwell: Record<string, string>;
 }
 
 export interface Result<D> {
