@@ -9,7 +9,12 @@ from typing import Protocol
 
 from edgeflow.units import NS_PER_S
 
-_HELD_BACK_NS = 5 * NS_PER_S
+STEP_NS = 5 * NS_PER_S
+"""What differs by more is a step: the clock was set, and not only corrected."""
+DOUBT_NS = 30 * NS_PER_S
+"""So long a step must last before it is believed."""
+UNSET_NS = 1_704_067_200 * NS_PER_S
+"""2024: a clock that shows an earlier time has not been set since the power came back."""
 _SLEW_NS = 50_000_000
 
 
@@ -27,19 +32,30 @@ class Clock(Protocol):
 class SystemClock:
     """The wall clock anchored to the monotonic clock.
 
-    A forward step of the wall clock is taken over at once; a small backward step is held until the
-    wall clock has caught up; one beyond 5 s begins a new epoch. `check` must be called regularly
-    (the agent does so at every commit) and says what it found.
+    Time goes on by the monotonic clock; `check` compares it with the wall clock, must be called regularly
+    (the agent does so at every commit) and says what was taken over. A small forward step is taken over at
+    once, a small backward step held until the wall clock has caught up. A step beyond 5 s is believed only
+    when it has lasted half a minute: a clock that is set wrong and right again disturbs nothing. One beyond
+    5 s backwards begins a new epoch. A wall clock that was never set is not believed against a time that
+    is known to have passed: `known_ns`, the newest one of an earlier life.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known_ns: int = 0) -> None:
         self._wall, self._mono = time.time_ns(), time.monotonic_ns()
+        if self._wall < known_ns - STEP_NS:
+            self._wall = known_ns
         self._last = self._wall
+        self._doubted: tuple[int, int] | None = None
         self._epoch = 0
 
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    @property
+    def doubted_ns(self) -> int:
+        """By how much the wall clock differs while that is not believed; 0 where it is."""
+        return self._doubted[0] if self._doubted else 0
 
     def now_ns(self) -> int:
         now = self._wall + time.monotonic_ns() - self._mono
@@ -51,14 +67,25 @@ class SystemClock:
     def check(self) -> int:
         """Compares with the wall clock; returns the step in ns that was taken over, 0 for none."""
         wall, mono = time.time_ns(), time.monotonic_ns()
-        step = wall - (self._wall + mono - self._mono)
+        own = self._wall + mono - self._mono
+        step = wall - own
         if abs(step) < _SLEW_NS:
+            self._doubted = None
             return 0
-        self._wall, self._mono = wall, mono
-        if step < -_HELD_BACK_NS:
+        if abs(step) > STEP_NS and self._doubts(step, wall, own, mono):
+            return 0
+        self._wall, self._mono, self._doubted = wall, mono, None
+        if step < -STEP_NS:
             self._epoch += 1
             self._last = wall
         return step
+
+    def _doubts(self, step: int, wall: int, own: int, mono: int) -> bool:
+        if own < UNSET_NS:
+            return False  # any other time is better than that
+        if self._doubted is None or abs(step - self._doubted[0]) > STEP_NS:
+            self._doubted = step, mono
+        return wall < UNSET_NS or mono - self._doubted[1] < DOUBT_NS
 
 
 def monotonic_ns() -> int:

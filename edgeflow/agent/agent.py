@@ -20,7 +20,7 @@ from edgeflow.agent.deployments import Deployments
 from edgeflow.agent.tasks import insistence, kept_up
 from edgeflow.clock import SystemClock
 from edgeflow.devices.devices import Devices
-from edgeflow.engine.engine import Engine
+from edgeflow.engine.engine import VERSION_NS, Engine
 from edgeflow.model import Call, Record
 from edgeflow.notify import notify
 from edgeflow.services.reach import Reach
@@ -54,22 +54,21 @@ class Agent:
 
     def __init__(self, config: Config, state: Path) -> None:
         self._config, self._state = config, state
-        self._clock = SystemClock()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set: outputs show their exit patterns, everything is committed, nothing is left."""
-        config, clock = self._config, self._clock
-        started_ns = clock.now_ns()
         token = admin_token(self._state)
         documents = Documents(self._state / "documents.json")
-        store = await Store.open(self._state / "edgeflow.db", config.root.store)
+        store = await Store.open(self._state / "edgeflow.db", self._config.root.store)
         try:
-            await self._run(stop, store, documents, token, started_ns)
+            await self._run(stop, store, documents, token)
         finally:
             await store.close()
 
-    async def _run(self, stop: asyncio.Event, store: Store, documents: Documents, token: str, started_ns: int) -> None:
-        config, clock, gateway = self._config, self._clock, self._config.root.gateway
+    async def _run(self, stop: asyncio.Event, store: Store, documents: Documents, token: str) -> None:
+        config, gateway = self._config, self._config.root.gateway
+        clock = SystemClock(store.version * VERSION_NS)  # the newest result of an earlier life was made then
+        started_ns = clock.now_ns()
         engine = Engine(
             {name: binding.plan for name, binding in config.outputs.items()},
             place=gateway.place,

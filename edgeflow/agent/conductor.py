@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from edgeflow.clock import SystemClock
+from edgeflow.clock import STEP_NS, SystemClock
 from edgeflow.engine.engine import Engine
 from edgeflow.errors import LinkDown
 from edgeflow.model import Answer, Block, Call, Record, Request, Value
@@ -94,7 +94,7 @@ class Conductor:
         self.latest = Latest()
         self.outputs: Outputs | None = None
         self._clock, self._store = clock, store
-        self._epoch = clock.epoch
+        self._doubted_ns = 0
         self._note, self._submit, self._live, self._alive = note, submit, live, alive
         self._wake_at: int | None = None
         self._waking: asyncio.TimerHandle | None = None
@@ -206,14 +206,15 @@ class Conductor:
         await self.commit(windows=True)
 
     def _look_at_the_clock(self) -> None:
-        step = self._clock.check()
+        step, doubted = self._clock.check(), self._clock.doubted_ns
+        if doubted and abs(doubted - self._doubted_ns) > STEP_NS:
+            log.warning("the system's clock jumped; it is not followed before it has stayed so", **_by(doubted))
+        self._doubted_ns = doubted
         if step:
             self.stats.clock_steps += 1
-            direction = "forward" if step > 0 else "back"
-            log.warning("the system's clock was set", direction=direction, by=duration_text(abs(step)))
-        if self._clock.epoch != self._epoch:
-            self._epoch = self._clock.epoch
-            self.engine.set_back(self._clock.now_ns())
+            log.warning("the system's clock was set", **_by(step))
+        if abs(step) > STEP_NS:
+            self.engine.clock_set(self._clock.now_ns())
 
     async def commit(self, *, windows: bool = False) -> None:
         """Brings everything that changed to the disk in one transaction, then lets its calls go.
@@ -302,3 +303,7 @@ class Conductor:
         finally:
             if event in self._unsaved.waiting:
                 self._unsaved.waiting.remove(event)
+
+
+def _by(step_ns: int) -> dict[str, str]:
+    return {"direction": "forward" if step_ns > 0 else "back", "by": duration_text(abs(step_ns))}

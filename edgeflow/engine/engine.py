@@ -6,7 +6,7 @@ import heapq
 import sys
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edgeflow.engine.flowrun import MICRO_TICKS, FlowRun
@@ -19,10 +19,15 @@ from edgeflow.model import GOOD, Answer, Block, Call, Message, Quality, Record, 
 from edgeflow.node import Answered, Due, Started
 from edgeflow.outputs.arbitration import Decision, OutputPlan
 from edgeflow.outputs.policy import EVERYTHING, Policy
+from edgeflow.units import NS_PER_S
 
 _REPLACED = 1000
+_LATE_NS = 10 * NS_PER_S
+"""A timer later than that does not catch up."""
 _MOST_FED = 200_000
 """So many tags of groups that came in blocks are remembered with who listens to them."""
+VERSION_NS = 1_000_000
+"""Versions of records count milliseconds of engine time."""
 INTERRUPTED = "interrupted by a restart; whether it was carried out is not known"
 
 
@@ -67,7 +72,7 @@ class Engine:
         any record had before, so that none is lower, whatever the clock was then."""
         self.place = place
         self._most_timers = most_timers
-        self.now = 0
+        self.now = self.horizon = 0
         self.flows: dict[str, FlowRun] = {}
         self.requests = Requests(outputs, policy)
         self.records: list[Record] = []
@@ -175,7 +180,12 @@ class Engine:
         return not flow.fault and self.flows.get(flow.plan.instance) is flow
 
     def advance(self, now_ns: int) -> None:
-        """Moves time on: fires every timer due by then, in order, and ends leases."""
+        """Moves time on: fires every timer due by then, in order, and ends leases.
+
+        Nothing catches up instant by instant: a timer that is late fires once for its own instant, and what it then
+        asks for that is long past too comes once, for now.
+        """
+        self.horizon = max(self.horizon, now_ns)
         last = fired = still = 0
         while self._due and self._due[0][0] <= now_ns and fired < self._most_timers:
             at, _, step, key = heapq.heappop(self._due)
@@ -195,18 +205,21 @@ class Engine:
         if end is not None and end <= self.now:
             self.requests.ended(self.now)
 
-    def set_back(self, now_ns: int) -> None:
-        """The clock was ahead and has been set right: what was to happen so long from now still is.
+    def clock_set(self, now_ns: int) -> None:
+        """The clock was ahead, or behind, and has been set right; leases last as long as they were to.
 
-        Timers and leases were reckoned by the wrong clock, so they move with it.
+        Set back, timers move with it: what was to happen so long from now still is. Set forward they stand:
+        what was due meanwhile is due now.
         """
         step = now_ns - self.now
         self.now = now_ns
-        due, self._due = self._due, []
-        for at, _, owner, key in due:
-            if self._awaited(at, 0, owner, key):
-                owner.timers[key].at = at + step
-                self.schedule(at + step, owner, key)
+        if step < 0:
+            self.horizon = now_ns
+            due, self._due = self._due, []
+            for at, _, owner, key in due:
+                if self._awaited(at, 0, owner, key):
+                    owner.timers[key].at = at + step
+                    self.schedule(at + step, owner, key)
         self.requests.shift(step)
 
     def next_due(self) -> int | None:
@@ -316,8 +329,11 @@ class Engine:
 
     def _hold_again(self, flow: FlowRun) -> None:
         for step in flow.steps:
-            for request in step.holds.values():
-                self.requests.put(request)
+            for output, held in step.holds.items():
+                if held.lease_end is not None and held.since > self.now:  # made when the clock was ahead
+                    length = held.lease_end - held.since
+                    step.holds[output] = replace(held, since=self.now, lease_end=self.now + length)
+                self.requests.put(step.holds[output])
 
     def remove(self, instance: str) -> None:
         """Stops a flow for good: its requests and saved states go."""
@@ -380,6 +396,10 @@ class Engine:
 
     # for the steps
 
+    def not_past(self, at: int) -> int:
+        """The instant for which a timer is set: now, where the one that is asked for is long past."""
+        return at if at >= self.horizon - _LATE_NS else self.horizon
+
     def schedule(self, at: int, step: Step, key: str) -> None:
         self._serial += 1
         heapq.heappush(self._due, (at, self._serial, step, key))
@@ -402,5 +422,5 @@ class Engine:
 
     def next_version(self) -> int:
         """A record version that rises with time, over restarts too: milliseconds of engine time, never twice."""
-        self._version = max(self._version + 1, self.now // 1_000_000)
+        self._version = max(self._version + 1, self.now // VERSION_NS)
         return self._version

@@ -97,7 +97,7 @@ class Requests:
         for output, owner in list(self._leases):
             request = self._held[output][owner]
             if request.lease_end is not None:
-                self.put(replace(request, lease_end=request.lease_end + step_ns))
+                self.put(replace(request, since=request.since + step_ns, lease_end=request.lease_end + step_ns))
 
     def decisions(self, now_ns: int) -> list[Decision]:
         """The decisions that differ from what was decided before."""

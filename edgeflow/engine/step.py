@@ -141,6 +141,7 @@ class Step:
             self.emit(None, port, quality=BAD)
 
     def wake(self, at: int, key: str = "") -> None:
+        at = self.flow.core.not_past(at)
         known = self.timers.get(key)
         self.timers[key] = Timer(at, self.run)
         if known is None or known.at != at:

@@ -30,6 +30,8 @@ _PLAN_WORDS: Mapping[str, PlanWord] = {
 _COUNTERS = ("good", "reject", "total")
 _LIVE_NS = NS_PER_S
 _QUIET_NS = 300 * NS_PER_S
+_BEHIND_NS = 600 * NS_PER_S
+"""For so long a clock must show a time before the shift that is open until the books begin anew at that time."""
 
 
 class Config(Settings):
@@ -91,6 +93,7 @@ class State:
     plan: PlanWord = "production"
     reason: Scalar = None
     live_ns: int = 0
+    behind_ns: int = 0
     reported: float | None = None
     shift_timer: int = 0
     report_timer: int = 0
@@ -105,6 +108,7 @@ def prepare(config: Config, site: Site) -> Plan:
 
 
 def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
+    _look_behind(state, do.at)
     books = state.books
     _tell(plan, state, books.advance(plan.rules, do.at), do)
     before = books.category
@@ -122,7 +126,7 @@ def changed(plan: Plan, state: State, inputs: Inputs, do: Effects) -> None:
         state.reason = reason.value
     books.why(state.reason)
     _set_timers(plan, state, do)
-    if do.at - state.live_ns >= _LIVE_NS or books.category != before:
+    if not 0 <= do.at - state.live_ns < _LIVE_NS or books.category != before:
         _report(plan, state, "live", do.at, do, _doubtful(inputs))
         state.live_ns = do.at
 
@@ -155,16 +159,23 @@ def due(plan: Plan, state: State, event: Due, do: Effects) -> None:
     _set_timers(plan, state, do)
 
 
-def started(plan: Plan, state: State, event: Started, do: Effects) -> None:
+def started(plan: Plan, state: State, _event: Started, do: Effects) -> None:
+    if state.books.sheet is not None:
+        _set_timers(plan, state, do)
+
+
+def _look_behind(state: State, at: int) -> None:
+    """Begins the books anew where the clock was ahead when they were written, and has been set right for a while."""
     sheet = state.books.sheet
-    if sheet is None:
-        return
-    if event.at < sheet.shift.begin_ns:  # the clock was ahead: what lies in the future is not ours
-        state.books = Ledger()
+    if sheet is None or at >= sheet.shift.begin_ns:
+        state.behind_ns = 0
+    elif not 0 < state.behind_ns <= at:
+        state.behind_ns = at
+    elif at - state.behind_ns >= _BEHIND_NS:
+        state.books, state.behind_ns = Ledger(), 0
+        state.shift_timer = state.report_timer = state.stale_timer = 0
         for counter in state.counters.values():
-            counter.at = event.at
-        return
-    _set_timers(plan, state, do)
+            counter.at = at
 
 
 # reading the inputs

@@ -36,13 +36,14 @@ class Clock(LoopClock):
 
     def __init__(self) -> None:
         super().__init__()
-        self.step_ns = 0
+        self.step_ns = self.set_ns = self.doubted_ns = 0
 
     def now_ns(self) -> int:
         return super().now_ns() + self.step_ns
 
     def check(self) -> int:
-        return 0
+        step, self.set_ns = self.step_ns - self.set_ns, self.step_ns
+        return step
 
 
 class Gateway:

@@ -190,3 +190,78 @@ def test_catching_up_with_the_clock_is_done_in_portions() -> None:
     while (due := engine.next_due()) is not None and due <= 10_000:
         engine.advance(10_000)
     assert state.sum == 1000
+
+
+DAY = 86_400 * 10**9
+
+
+def _beat(_plan: Any, state: Seen, event: Due, do: Effects) -> None:
+    state.log.append(event.at)
+    do.record("s", "k", {"at": event.at}, status="provisional")
+    do.wake(event.at + 10**9)
+
+
+def beating(days: float, saved: dict[str, bytes] | None = None, at: int = 0) -> tuple[Engine, list[int]]:
+    """An engine with a node that wants to be woken every second, after a jump; and when it was woken."""
+    kinds = {**MORE, "beat": Node("beat", "Beats.", Nothing, state=Seen, due=_beat, started=_begin)}
+    engine = Engine({})
+    document = parse("flow: t/f\nnodes:\n  b: {kind: beat}\n")
+    engine.deploy(
+        compile_flow(document, {}, SITE, kinds, instance="f"), saved or {}, at, "restart" if saved else "first"
+    )
+    engine.advance(at)
+    engine.advance(at + round(days * DAY))
+    return engine, engine.flows["f"].by_name["b"].state.log
+
+
+@pytest.mark.parametrize("days", [1 / 24, 30, 40, 20_000])
+def test_no_timer_catches_up_instant_by_instant(days: float) -> None:
+    engine, woken = beating(days)
+    assert len(woken) <= 2
+    assert woken[-1] == round(days * DAY)
+    commit = engine.commit()
+    assert commit is not None
+    assert len(commit.records) <= 2
+    engine.advance(round(days * DAY) + 3 * 10**9)
+    assert len(woken) <= 5, "and then it goes on at its pace"
+
+
+def test_a_clock_set_back_and_right_again_brings_no_flood() -> None:
+    engine, woken = beating(1 / 86_400, at=40 * DAY)
+    engine.clock_set(10 * DAY)
+    engine.advance(10 * DAY + 8 * 10**9)
+    assert len(woken) < 12
+    engine.clock_set(40 * DAY + 9 * 10**9)
+    engine.advance(40 * DAY + 9 * 10**9)
+    assert len(woken) < 14
+
+
+def test_what_was_saved_long_ago_or_in_the_future_brings_no_flood() -> None:
+    first, _ = beating(1 / 86_400, at=40 * DAY)
+    saved = first.snapshot("f")
+    for at in (10 * DAY, 39 * DAY, 70 * DAY, 20_000 * DAY):
+        _, woken = beating(1 / 86_400, saved, at)
+        assert len(woken) <= 5
+
+
+def test_leases_last_as_long_as_they_were_to_whatever_the_clock_does() -> None:
+    leased = compile_flow(
+        parse("flow: t/f\nnodes:\n  x: {kind: src, tag: d/x}\n  l: {kind: light, output: lamp, lease: 50}\nwires: [x -> l]\n"),
+        {}, SITE, MORE, instance="f",
+    )  # fmt: skip
+    for step in (-30 * DAY, DAY, 30 * DAY):
+        engine = Engine({"lamp": LAMP})
+        engine.deploy(leased, {}, 40 * DAY, "first")
+        engine.block(x(1, 40 * DAY))
+        assert engine.decisions()[0].levels == {"red": "on"}
+        now = 40 * DAY + step
+        engine.clock_set(now)
+        engine.advance(now + 40)
+        assert engine.decisions() == []
+        engine.advance(now + 60)
+        assert len(engine.decisions()) == 1
+    saved = engine.snapshot("f")
+    restored = Engine({"lamp": LAMP})
+    restored.deploy(leased, saved, DAY, "restart")
+    restored.advance(DAY + 60)
+    assert restored.next_due() is None, "a lease of a clock that was ahead does not hold for years"

@@ -222,7 +222,7 @@ def test_a_clock_that_was_ahead_and_is_set_right_moves_timers_and_leases_with_it
     leased = plan("x: {kind: src, tag: d/x}\nl: {kind: light, output: lamp, lease: 50}", "x -> l", "leased")
     e = engine(TIMED, leased)
     e.block(x(1, year))
-    e.set_back(100)
+    e.clock_set(100)
     e.block(x(1, 105))
     assert e.next_due() == 110
     e.advance(109)
