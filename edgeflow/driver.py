@@ -28,8 +28,9 @@ was answered.
 - The values of some points still hold, though nothing new was said of them: `holds`, with these `points`
   (None: all). Only a source that tells every change can say that, and only for what it watches: an OPC UA
   subscription that lives, for its monitored items; a Sparkplug node that has not died, for what it was born
-  with. What was never heard does not come to hold. It proves that the values are right until now, and
-  never moves their time.
+  with. What was never heard does not come to hold. It proves that the values are right until its
+  `source_ns` (0: now), and never moves their own time; so `source_ns` is one from before which no change
+  can still be on its way.
 - The source lives: a column with neither values nor points. It vouches for no value: a broker that
   answers, a device that says `online`, a clock that goes on prove nothing of a sensor.
 

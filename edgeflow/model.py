@@ -129,6 +129,7 @@ class Block:
     `tags` is the same tuple object for every block of a reader, so plans can be kept per tuple.
     `faults` names only what is not GOOD: index of the tag -> (quality, reason in plain words).
     `late`: history that fills a gap; it goes to what keeps whole blocks and never changes what holds now.
+    `holds`: nothing new; the source vouches for these values until `source_ns`, and their own times stay.
     Never changed after it was handed on; not `frozen` because one is built per poll.
     """
 
@@ -139,6 +140,7 @@ class Block:
     read_ns: int
     faults: Mapping[int, tuple[Quality, str]] | None = None
     late: bool = False
+    holds: bool = False
 
     def samples(self) -> list[Sample]:
         faults = self.faults or {}

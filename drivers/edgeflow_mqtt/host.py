@@ -273,7 +273,7 @@ class NodeFeed:
     def beat(self) -> None:
         """The broker lives, and it would have told of a death: what the node said last still holds."""
         if self._node.source(self.device).born:
-            self._push(Column((), points=()))
+            self._push(Column((), holds=True))
         self._node.beat()
 
     def end(self) -> None:

@@ -149,7 +149,7 @@ class Watch:
             if conditions.asked_at is not None and self._now() > conditions.asked_at + _REFRESH_S:
                 self._push(conditions.settled())  # some servers do not say when a refresh has ended
         if advanced and number in (None, ua.ServerState.Running):
-            self._push(Column((), time_ns(time.SourceTimestamp) or time_ns(time.ServerTimestamp), points=()))
+            self._push(Column((), time_ns(time.SourceTimestamp) or time_ns(time.ServerTimestamp), holds=True))
 
     # --- what is watched -----------------------------------------------------------------------------
 

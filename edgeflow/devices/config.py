@@ -109,8 +109,10 @@ class TagOptions(Strict):
         "of the device, before `scale`.",
     )
     every: Every | None = Field(default=None, description="How often it is read; default: as its device.")
-    silence: Duration | None = Field(
-        default=None, description="A pushed tag without news for this long is BAD. Default: the device's silence."
+    silence: Silence | None = Field(
+        default=None,
+        description="A pushed tag of which its source has said nothing for this long is BAD, whatever its neighbours "
+        "do; `never` where it may be silent for ever. Default: the device's silence.",
     )
     writable: bool = Field(default=False, description="Whether outputs and operators may write the tag.")
     read: bool = Field(default=True, description="False where the tag can only be written.")

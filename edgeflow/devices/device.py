@@ -97,13 +97,11 @@ class Device:
         self._timeout_s = plan.timeout_ns / NS_PER_S
         self._heard_s: float | None = None  # loop time of the last answer or push in this session
         self._poll_s = 0.0  # what polls take that take long
-        self._cadence = {i: tag.silence_ns for i, tag in enumerate(self.intake.tags) if tag.silence_ns}
-        self._tag_heard_s: dict[int, float] = {}
         self._polled: dict[tuple[int, ...] | None, float] = {}  # the last slot of each group that was read
-        self._pushed: deque[tuple[Column, int]] = deque()
+        self._pushed: deque[tuple[Column, int, float]] = deque()
         self._news = asyncio.Event()
         self._again = False
-        self._watching: asyncio.Task[None] | None = None
+        self._watching = False
 
     @property
     def well(self) -> bool:
@@ -186,7 +184,7 @@ class Device:
             self.intake.trouble(f"the driver {self.plan.driver.name} can neither read nor watch")
 
     def lost(self, reason: str, *, alone: bool = False) -> None:
-        self._heard_s = self._watching = None
+        self._heard_s, self._watching = None, False
         self._pushed.clear()
         if self.writer is not None:
             self.writer.lost(reason)
@@ -199,12 +197,12 @@ class Device:
         """
         if self._heard_s is None:
             return ""
-        if self._watching is not None:
-            self._check_cadence(now_s)
         silence_ns = round((now_s - self._heard_s - self._poll_s) * NS_PER_S)
         if self.plan.silence_ns is None or silence_ns < self.plan.silence_ns:
+            if self._watching:
+                self.intake.check(now_s)
             return ""
-        if self._watching is not None:
+        if self._watching:
             return f"connected but silent for {duration_text(silence_ns)}"
         if self.well:
             self.intake.trouble(f"no answer for {duration_text(silence_ns)}")
@@ -363,16 +361,16 @@ class Device:
     async def _watch(self, connection: Connection, session: Watches[Any, Any]) -> None:
         """Takes what is pushed as soon as it has been pushed, but not on the driver's own stack."""
         self._pushed.clear()
-        self._tag_heard_s = dict.fromkeys(self._cadence, asyncio.get_running_loop().time())
-        while True:
+        self._watching = True
+        while not connection.reason:
             self._again = False
-            self._watching = connection.spawn(self, object(), self._subscribe(connection, session))
+            subscribed = connection.spawn(self, object(), self._subscribe(connection, session))
             while not self._again:
                 await self._news.wait()
                 self._news.clear()
                 while self._pushed:
                     self.intake.take(*self._pushed.popleft())
-            await ended({self._watching}, _UNSUBSCRIBE_S)
+            await ended({subscribed}, _UNSUBSCRIBE_S)
 
     async def _subscribe(self, connection: Connection, session: Watches[Any, Any]) -> None:
         push = partial(self._push, connection)
@@ -393,19 +391,9 @@ class Device:
             self._pushed.popleft()
             self.stats.dropped += 1
             self.intake.gap = True
-        self._pushed.append((column, self._clock.now_ns()))
         self._heard_s = now_s = asyncio.get_running_loop().time()
-        if self._cadence:
-            for i in self._cadence if not column.points else self._cadence.keys() & set(column.points):
-                self._tag_heard_s[i] = now_s
+        self._pushed.append((column, self._clock.now_ns(), now_s))
         self._news.set()
-
-    def _check_cadence(self, now_s: float) -> None:
-        """A tag with a cadence of its own goes BAD alone."""
-        for i, silence_ns in self._cadence.items():
-            if (now_s - self._tag_heard_s[i]) * NS_PER_S >= silence_ns:
-                self._tag_heard_s[i] = now_s
-                self.intake.quiet((i,), f"silent for {duration_text(silence_ns)}")
 
 
 def _wake(due: asyncio.Future[None]) -> None:

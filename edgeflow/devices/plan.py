@@ -19,9 +19,10 @@ from edgeflow.production.states import StateModel
 class TagPlan:
     """A tag and how it is had: value = raw * `scale` + `offset`; outside `low`..`high` it is BAD.
 
-    `raw` is the type that the driver yields and takes. `silence_ns`: a pushed tag older than this is
-    BAD. `every_ns`: how often it is read, None for as often as its device. `map` and `counter` do not
-    change the value: they are for the nodes that read it. `counter` is as it was written, in counts of the device.
+    `raw` is the type that the driver yields and takes. `silence_ns`: a pushed tag that is not heard for so
+    long is BAD; None for as long as its device, 0 for never. `every_ns`: how often it is read, None for as
+    often as its device. `map` and `counter` do not change the value: they are for the nodes that read it.
+    `counter` is as it was written, in counts of the device.
     """
 
     tag: Tag

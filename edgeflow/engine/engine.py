@@ -86,6 +86,7 @@ class Engine:
         self._due_most = _REPLACED
         self._feeds: dict[int, tuple[tuple[str, ...], tuple[Feed, ...]]] = {}
         self._feeds_size = 0
+        self._proved_ns: dict[str, int] = {}
         self._serial, self._version = 0, version
         self._gone: set[tuple[str, str]] = set()
 
@@ -98,6 +99,8 @@ class Engine:
         elif block.read_ns > self.now:
             self.now = block.read_ns
         self.blocks += 1
+        if block.holds:
+            self._proved_ns[block.device] = max(block.source_ns, self._proved_ns.get(block.device, 0))
         tags = block.tags
         known = self._feeds.get(id(tags))
         for feed in known[1] if known else self._plan_feeds(block):
@@ -106,6 +109,8 @@ class Engine:
 
     def _feed(self, feed: Feed, block: Block) -> None:
         flow, at, values = feed.flow, block.source_ns, block.values
+        if self._proved_ns and not block.late:  # what was vouched for until then stays as it was
+            at = max(at, self._proved_ns.get(block.device, 0))
         begun = flow.begin()
         if not block.late:
             flow.last_at = at
@@ -114,7 +119,7 @@ class Engine:
             for step, port, i in () if block.late else feed.values:
                 quality = faults[i][0] if faults and i in faults else GOOD
                 step.take(Message(values[i], quality, at), port)
-            if feed.blocks:
+            if feed.blocks and not block.holds:
                 worst = min(q for q, _ in faults.values()) if faults and len(faults) == len(values) else GOOD
                 for step, port in feed.blocks:
                     step.take(Message(block, worst, at), port)

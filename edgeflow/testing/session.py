@@ -103,8 +103,14 @@ class Wire:
         """All is well again; sessions that were lost stay lost."""
         self._hangs, self._down, self.raises = False, "", None
 
+    def hold(self, *addresses: int, source_ns: int = 0) -> None:
+        """The source vouches for the values of some addresses, or of all where none is named."""
+        for points, push in list(self.watchers):
+            some = tuple(i for i, point in enumerate(points) if point.address in addresses)
+            push(Column((), source_ns, points=some if addresses else None, holds=True))
+
     def push(self, values: Mapping[int, Scalar] | None = None, source_ns: int = 0) -> None:
-        """Pushes some addresses to all watchers; without values: a heartbeat."""
+        """Pushes some addresses to all watchers; without values: the source lives."""
         self.values.update(values or {})
         if self._hangs:
             return

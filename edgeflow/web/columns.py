@@ -85,7 +85,7 @@ class TagColumns:
 
     def take(self, block: Block) -> None:
         """Notes a block; the newest per tuple of tags is enough, history is not."""
-        if block.late:
+        if block.late or block.holds:  # neither changes a value or its time
             return
         key = id(block.tags)  # the block keeps the tuple alive for as long as the id is used
         self._fresh.pop(key, None)

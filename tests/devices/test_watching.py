@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from edgeflow.model import BAD, GOOD, UNCERTAIN
+from edgeflow.model import BAD, GOOD, UNCERTAIN, Tag
 from edgeflow.testing.loop import in_virtual_time
 from edgeflow.testing.session import Wire
+from edgeflow.units import NS_PER_S
+from edgeflow.web.columns import TagColumns
 
 ONE = """
 links: {l: {driver: fake}}
@@ -55,23 +57,144 @@ async def test_the_same_tags_pushed_again_share_their_tuple(rig: Any) -> None:
 
 
 @in_virtual_time
-async def test_a_heartbeat_says_that_earlier_values_still_hold(rig: Any) -> None:
+async def test_a_source_that_vouches_for_its_values_proves_them_and_leaves_their_times(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    table = TagColumns([Tag("d/a"), Tag("d/b")])
+    plant.on_block = table.take
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.hold()
+        await asyncio.sleep(0.1)
+        assert plant.blocks == [], "what was never heard does not come to hold"
+        changed_ns = plant.clock.now_ns() - 10
+        wire.push({1: 7.0}, source_ns=changed_ns)
+        for _ in range(30):
+            await asyncio.sleep(1)
+            wire.hold(source_ns=plant.clock.now_ns() - 20)
+        await asyncio.sleep(0.1)
+        block = plant.blocks[-1][1]
+        assert (block.tags, block.values, block.holds) == (("d/a",), [7.0], True)
+        assert block.read_ns - block.source_ns == 20
+        assert table.value("d/a") == (7.0, GOOD, "", changed_ns)
+        assert plant.device("d").state == "degraded", "b was never heard"
+
+
+@in_virtual_time
+async def test_a_sign_of_life_vouches_for_no_value(rig: Any) -> None:
     wire = Wire()
     plant = rig(ONE, [wire.driver(pushes=True)])
     async with plant.run():
         await asyncio.sleep(0.1)
-        wire.push()
+        wire.push({1: 7.0, 2: 1.0})
+        await push_every_second(wire, 10)
+        assert [plant.latest(tag).reason for tag in ("d/a", "d/b")] == ["silent for 4 s"] * 2
+        assert plant.device("d").reason == "no good value; d/a: silent for 4 s"
+        assert len(wire.requests("watch")) == 1, "the device itself is not silent"
+
+
+@in_virtual_time
+async def test_a_tag_that_gets_no_values_is_bad_whatever_its_neighbours_do(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
         await asyncio.sleep(0.1)
-        assert plant.blocks == [], "nothing is known yet"
-        wire.push({1: 7.0})
-        await asyncio.sleep(1)
-        source_ns = plant.clock.now_ns() - 10
-        wire.push(source_ns=source_ns)
+        wire.push({1: 1.0, 2: 1.0})
+        await push_every_second(wire, 20, {1: 1.0})
+        bad = [at_s for at_s, sample in plant.samples("d/b") if sample.quality == BAD]
+        assert len(bad) == 1, "told once"
+        assert 4 <= bad[0] < 5
+        assert {sample.quality for _, sample in plant.samples("d/a")} == {GOOD}
+        wire.push({2: 2.0})
         await asyncio.sleep(0.1)
-        block = plant.blocks[-1][1]
-        assert (block.tags, block.values, block.source_ns) == (("d/a", "d/b"), [7.0, None], source_ns)
-        assert block.faults == {1: (BAD, "no value yet")}
-        assert plant.device("d").state == "degraded"
+        assert plant.device("d").state == "good"
+
+
+@in_virtual_time
+async def test_a_source_may_vouch_for_some_values_only(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 1.0, 2: 1.0})
+        for _ in range(10):
+            await asyncio.sleep(1)
+            wire.hold(1)
+        assert (plant.latest("d/a").quality, plant.latest("d/b").reason) == (GOOD, "silent for 4 s")
+        wire.hold(1, 2)
+        await asyncio.sleep(0.1)
+        (_, back), (_, held) = plant.blocks[-2:]
+        assert (back.tags, back.values, back.holds) == (("d/b",), [0.5], False), "its source vouches for it again"
+        assert back.source_ns == back.read_ns, "it was told as not known until now"
+        assert held.holds
+
+
+@in_virtual_time
+async def test_a_bad_value_keeps_its_own_reason_when_it_is_silent_too(rig: Any) -> None:
+    wire = Wire({1: 1.0, 2: 1.0})
+    plant = rig(ONE + "\n  e: {link: l, tags: {c: {address: 3, range: [0, 5]}}}", [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({3: 9.0})
+        await push_every_second(wire, 10)
+        assert plant.latest("e/c").reason == "9 is outside 0 to 5"
+
+
+@pytest.mark.parametrize(
+    ("stamps", "shown"),
+    [
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+        ([0, -1, -2, 3], [0, 0, 0, 3]),
+        ([0, -3600, -3599, -3598], [0, 1, 2, 3]),
+        ([0, 3600, 3601, 3], [0, 1, 2, 3]),
+    ],
+    ids=["a stamp that never moves", "a little out of order", "a clock that was set back", "a clock that runs ahead"],
+)
+@in_virtual_time
+async def test_the_time_of_a_pushed_value_never_runs_backwards(rig: Any, stamps: list[int], shown: list[int]) -> None:
+    wire = Wire()
+    plant = rig(ONE, [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        base_ns = plant.clock.now_ns()
+        for second, stamp in enumerate(stamps):
+            wire.push({1: float(second), 2: 0.0}, source_ns=base_ns + stamp * NS_PER_S)
+            wire.hold(source_ns=base_ns + second * NS_PER_S)
+            await asyncio.sleep(1)
+    times = [round((block.source_ns - base_ns) / NS_PER_S, 3) for _, block in plant.blocks if not block.holds]
+    assert times == shown
+
+
+@in_virtual_time
+async def test_two_devices_behind_one_link_fall_silent_in_the_same_moment(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(TWO, [wire.driver(serial=False, pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        wire.push({1: 1.0, 2: 2.0})
+        await asyncio.sleep(30)
+        assert not plant.running.done()
+        assert [plant.latest(tag).quality for tag in ("d1/a", "d2/b")] == [BAD, BAD]
+        await push_every_second(wire, 8, {1: 3.0, 2: 4.0})
+        assert [plant.latest(tag).value for tag in ("d1/a", "d2/b")] == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("count", [3, 7])
+@in_virtual_time
+async def test_devices_that_fall_silent_one_after_the_other_end_nothing(rig: Any, count: int) -> None:
+    devices = "".join(
+        f"\n  d{i}: {{link: l, silence: {3 + i % 2} s, tags: {{a: {{address: {i}}}}}}}" for i in range(count)
+    )
+    wire = Wire()
+    plant = rig("links: {l: {driver: fake}}\ndevices:" + devices, [wire.driver(serial=False, pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(0.1)
+        for second in range(60):
+            wire.push({i: float(second) for i in range(count) if (second // 7 + i) % 3})
+            await asyncio.sleep(1)
+        assert not plant.running.done()
+        await push_every_second(wire, 10, dict.fromkeys(range(count), 1.0))
+        assert {plant.device(f"d{i}").state for i in range(count)} == {"good"}
 
 
 @in_virtual_time

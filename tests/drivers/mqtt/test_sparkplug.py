@@ -348,7 +348,7 @@ def test_births_are_asked_for_at_growing_intervals() -> None:
 def test_a_living_node_holds_what_it_said_last() -> None:
     plant = Plant().born()
     plant.feed.beat()
-    assert plant.pushed[-1] == Column((), points=())
+    assert plant.pushed[-1] == Column((), holds=True)
 
 
 def test_a_node_that_is_born_once_more_keeps_its_devices_for_a_while() -> None:
