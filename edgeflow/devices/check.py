@@ -210,8 +210,8 @@ class _Seen:
     faults: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def take(self, column: Column) -> None:
-        if column.late:
-            return  # history says nothing of what holds now
+        if column.late or column.holds:
+            return  # history says nothing of what holds now, and what still holds has been seen
         points = range(len(self.plans)) if column.points is None else column.points
         for at, i in enumerate(points):
             quality, reason = (column.faults or {}).get(at, (GOOD, ""))

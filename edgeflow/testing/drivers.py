@@ -363,6 +363,9 @@ class _Latest:
         self.faults: dict[int, tuple[Quality, str]] = {}
 
     def push(self, column: Column) -> None:
+        if column.holds:
+            assert not column.values, "what says that values still hold brings none"
+            return
         indices: Sequence[int] = range(len(column.values)) if column.points is None else column.points
         faults = column.faults or {}
         for at, (index, value) in enumerate(zip(indices, column.values, strict=True)):

@@ -40,6 +40,9 @@ class Pushed:
         self.faults: dict[int, Any] = {}
 
     def __call__(self, column: Column) -> None:
+        if column.holds:
+            self.columns.append(column)
+            return
         assert column.points is not None
         if column.late:
             assert not any(one.points for one in self.columns), "history comes before what is live"

@@ -265,7 +265,7 @@ async def test_the_keys_of_a_channel_are_renewed_while_it_is_used(servers: dict[
         reader = await session.prepare(Device(), [NODE_GOOD], soon())
         end = soon(3)
         while soon(0) < end:
-            for column in await asyncio.gather(*(reader(soon()) for _ in range(5))):
+            for column in await asyncio.gather(*(poll_by(reader, soon()) for _ in range(5))):
                 assert list(column.values) == [5]
             await asyncio.sleep(0.01)
 

@@ -49,10 +49,11 @@ class Pushed:
         self.alive_ns: list[int] = []
 
     def __call__(self, column: Column) -> None:
-        assert column.points is not None
         self.columns.append(column)
-        if not column.points:
+        if column.holds:
             self.alive_ns.append(column.source_ns)
+            return
+        assert column.points is not None
         for at, index in enumerate(column.points):
             self.values[index] = column.values[at]
             self.faults[index] = (column.faults or {}).get(at)
