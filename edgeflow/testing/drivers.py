@@ -15,17 +15,18 @@ A driver's test declares one `Subject` and runs every check that its capabilitie
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from edgeflow.driver import Browses, Column, Driver, Home, Reader, Reads, Watches, Writes, poll
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import BAD, Quality, Scalar, ValueType
+from edgeflow.testing.described import undescribed
 from edgeflow.testing.relay import Relay, until
 
 __all__ = ["Capability", "Check", "Relay", "Rig", "Subject", "checks", "poll_by", "until"]
@@ -96,7 +97,7 @@ def checks(subject: Subject) -> list[Check]:
 async def every_setting_is_described(subject: Subject) -> None:
     """Forms, lint and reference derive from the descriptions."""
     driver = subject.driver
-    bare = [path for model in (driver.link, driver.device, driver.point) for path in _undescribed(model)]
+    bare = [path for model in (driver.link, driver.device, driver.point) for path in undescribed(model)]
     assert not bare, f"without a description: {', '.join(bare)}"
     assert driver.about.strip(), "the driver says nothing about itself"
 
@@ -363,10 +364,8 @@ class _Latest:
         self.faults: dict[int, tuple[Quality, str]] = {}
 
     def push(self, column: Column) -> None:
-        if column.holds:
-            assert not column.values, "what says that values still hold brings none"
-            return
-        indices: Sequence[int] = range(len(column.values)) if column.points is None else column.points
+        assert not (column.holds and column.values), "what says that values still hold brings none"
+        indices: Sequence[int] = range(len(column.values)) if column.holds or column.points is None else column.points
         faults = column.faults or {}
         for at, (index, value) in enumerate(zip(indices, column.values, strict=True)):
             self.values[index] = value
@@ -475,22 +474,6 @@ def _is_a(value: Scalar, declared: ValueType) -> bool:
         "boolean": (bool,), "integer": (int,), "number": (int, float), "text": (str,), "bytes": (bytes,),
     }  # fmt: skip
     return isinstance(value, kinds[declared]) and (declared == "boolean" or not isinstance(value, bool))
-
-
-def _undescribed(model: type[BaseModel], path: str = "") -> Iterator[str]:
-    for name, setting in model.model_fields.items():
-        here = f"{path or model.__name__}.{name}"
-        if not setting.description:
-            yield here
-        for inner in _models_in(setting.annotation):
-            yield from _undescribed(inner, here)
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
 
 
 def _sockets() -> int:
