@@ -105,7 +105,7 @@ def _write(device: DevicePlan, tag: TagPlan) -> Written:
         "writable": True if tag.tag.writable else None,
         "read": None if tag.read else False,
         "every": duration(tag.every_ns) if tag.every_ns else None,
-        "silence": None if tag.silence_ns is None else duration(tag.silence_ns),
+        "silence": None if tag.silence_ns is None else duration(tag.silence_ns) if tag.silence_ns else "never",
     }
     keys = keys_of(tag.point) | {key: value for key, value in options.items() if value is not None}
     row = {"name": name_in_device(tag), "device": device.name} | {
