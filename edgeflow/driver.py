@@ -242,7 +242,11 @@ class Writes(Protocol[AnyDevice, AnyPoint]):
     async def write(
         self, device: AnyDevice, points: Sequence[AnyPoint], values: Sequence[Scalar], deadline: float
     ) -> None:
-        """Writes the values in order; raises `Rejected` where the device refuses one."""
+        """Writes the values in order. To return means: sent, and acknowledged by the device.
+
+        Raises `Rejected` where the device refuses one, and `Silent` or `LinkDown` where nobody knows whether it took
+        it; then it is not sent again in another way.
+        """
 
 
 @runtime_checkable

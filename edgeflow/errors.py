@@ -48,6 +48,10 @@ class Rejected(EdgeFlowError):
     """The other side, or a rule of ours, said no; asking again in the same way is no use."""
 
 
+class Unconfirmed(Rejected):
+    """A value was sent and acknowledged, but the device holds another one, or it cannot be read back: no refusal."""
+
+
 class Silent(Rejected):
     """One device behind a link did not answer in time; the link itself serves the others.
 

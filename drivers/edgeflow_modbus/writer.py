@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from edgeflow.errors import Rejected, Silent
+from edgeflow.errors import Rejected, Silent, Unconfirmed
 from edgeflow.model import Scalar
 from edgeflow_modbus.codec import NoValue, parts, registers_decoder, times_power_of_ten
 from edgeflow_modbus.config import Device, Point, writable
@@ -233,13 +233,14 @@ class Writer:
             try:
                 held = await self._ask(request, deadline)
             except Refused as refusal:
-                raise Rejected(f"{where} was written and acknowledged, but cannot be read back: {refusal}") from None
+                raise Unconfirmed(f"{where} was written and acknowledged, but cannot be read back: {refusal}") from None
             if holds(group, held):
                 return
             took = max(took, time() - begun)
         if not held:
-            raise Rejected(f"{where} was written, but there was no time left to read it back; give it more `timeout`")
-        raise Rejected(difference(device, group, held))
+            told = "there was no time left to read it back; give it more `timeout`"
+            raise Unconfirmed(f"{where} was written, but {told}")
+        raise Unconfirmed(difference(device, group, held))
 
 
 def _place(device: Device, each: Payload) -> _Place:

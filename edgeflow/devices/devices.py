@@ -30,7 +30,7 @@ from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
 from edgeflow.document import suggestion
 from edgeflow.driver import Ask, Column, Home, Reads, Writes, poll
-from edgeflow.errors import LinkDown, Rejected, Silent
+from edgeflow.errors import LinkDown, Rejected, Silent, Unconfirmed
 from edgeflow.model import BAD, GOOD, Block, Sample, Scalar
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.units import NS_PER_S
@@ -284,7 +284,8 @@ class Devices:
         except (LinkDown, Silent) as error:
             raise LinkDown(f"{tag}: {UNSURE} ({error})" if sent else f"{tag}: not written: {error}") from error
         except Rejected as error:
-            raise Rejected(f"{tag}: {error}") from error
+            kind = Unconfirmed if isinstance(error, Unconfirmed) else Rejected
+            raise kind(f"{tag}: {error}") from error
         device.intake.wrote()
         if output is not None:
             output.taken()
@@ -301,7 +302,7 @@ class Devices:
         return device, link.connection
 
     async def confirm(self, tag: str, value: Scalar, deadline: float) -> None:
-        """Reads back what `write` has written, where that is possible. Raises LinkDown, and Rejected if it differs."""
+        """Reads back what `write` has written, where that is possible. Raises LinkDown, and Unconfirmed if not held."""
         plan = self._known(tag)
         link = self._links[self._devices[plan.tag.device].plan.link]
         if not plan.read or (link.connection and not isinstance(link.connection.session, Reads)):
@@ -312,11 +313,11 @@ class Devices:
             try:
                 found = await self.read(tag, deadline)
             except (LinkDown, Rejected) as error:
-                kind = LinkDown if isinstance(error, LinkDown | Silent) else Rejected
+                kind = LinkDown if isinstance(error, LinkDown | Silent) else Unconfirmed
                 raise kind(f"{tag}: the device took it, but it cannot be read back: {error}") from error
             if found.quality != BAD and same(found.value, wanted):
                 return
-        raise Rejected(f"{tag}: {found.reason or f'{tag} reads {found.value!r} where {wanted!r} was written'}")
+        raise Unconfirmed(f"{tag}: {found.reason or f'{tag} reads {found.value!r} where {wanted!r} was written'}")
 
     async def _ask(
         self,

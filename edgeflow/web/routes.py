@@ -26,7 +26,7 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel, ValidationError
 
 from edgeflow.document import MOST_PROBLEMS, explain
-from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Problem, Rejected
+from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Problem, Rejected, Unconfirmed
 from edgeflow.web import openapi
 from edgeflow.web.guard import Guard
 from edgeflow.web.static import Pages
@@ -225,6 +225,8 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         problems = [str(problem) for problem in error.problems]
         detail = "; ".join(problems)
         return HttpProblem(422, "The document cannot be used", detail, problems, places=error.problems).response()
+    except Unconfirmed as error:
+        return HttpProblem(409, "Sent, but the device does not hold it", str(error)).response()
     except Rejected as error:
         return HttpProblem(409, "Refused", str(error)).response()
     except LinkDown as error:

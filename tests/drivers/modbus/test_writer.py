@@ -10,7 +10,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
-from edgeflow.errors import LinkDown, Rejected, Silent
+from edgeflow.errors import LinkDown, Rejected, Silent, Unconfirmed
 from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
@@ -195,13 +195,13 @@ async def test_what_was_written_is_read_back_when_asked():
 async def test_a_device_that_keeps_another_value_is_told_with_both():
     async with plc_and_session() as (plc, write, _):
         plc.change = lambda values: values.__setitem__(0, min(values[0], 100))
-        with pytest.raises(Rejected) as error:
+        with pytest.raises(Unconfirmed) as error:
             await write((register(40), 500), verify=True, write_function=16)
         assert str(error.value) == "holding register 40 was written as 500, but the device holds 100"
         assert plc.functions.count(3) > 1, "it is given a moment to show it"
         await write((register(40), 99), verify=True, write_function=16)
         plc.change = lambda values: values.__setitem__(0, False)
-        with pytest.raises(Rejected, match="coil 3 was written as True, but the device holds False"):
+        with pytest.raises(Unconfirmed, match="coil 3 was written as True, but the device holds False"):
             await write((Point(coil=3), True), verify=True, write_function=16)
 
 
@@ -210,7 +210,7 @@ async def test_a_device_that_acknowledges_with_another_value_has_not_refused_and
         plc.change = lambda values: values.__setitem__(0, min(values[0], 100))
         assert await write((register(40), 500)) == [(6, 40, 1)], "acknowledged, and not sent again by another function"
         assert await held(register(40)) == [100], "the link goes on"
-        with pytest.raises(Rejected, match="holding register 40 was written as 500, but the device holds 100"):
+        with pytest.raises(Unconfirmed, match="holding register 40 was written as 500, but the device holds 100"):
             await write((register(40), 500), verify=True)
 
 
@@ -237,7 +237,7 @@ async def test_what_cannot_be_read_back_is_told_as_unknown():
     async with plc_and_session() as (plc, write, _):
         plc.lacks = {3}
         with pytest.raises(
-            Rejected, match="was written and acknowledged, but cannot be read back: unit 1 refused to read"
+            Unconfirmed, match="was written and acknowledged, but cannot be read back: unit 1 refused to read"
         ):
             await write((register(40), 500), verify=True)
 
