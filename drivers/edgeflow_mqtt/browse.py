@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -20,7 +20,9 @@ from edgeflow.mqtt.connection import Connection, connect
 from edgeflow.mqtt.learned import Learned
 from edgeflow.units import NS_PER_S, UNITS, Duration, duration_text
 from edgeflow_mqtt.host import NAMESPACE, rebirth
-from edgeflow_mqtt.payload import parse, shown_path, text_of, time_ns, to_scalar
+from edgeflow_mqtt.moment import time_ns
+from edgeflow_mqtt.path import Documents, Select, Step, Steps, Unreadable, shown_path
+from edgeflow_mqtt.payload import Spelling, parse, text_of, to_scalar
 from edgeflow_mqtt.point import TimeForm, check_filter
 from edgeflow_mqtt.protobuf import Broken
 from edgeflow_mqtt.settings import Link
@@ -32,6 +34,8 @@ _STEP_S = 0.25
 _QUIET_S = 1.0
 _SUBSCRIBING_S = 5.0
 _TIMES = ("ts", "time", "timestamp", "datetime", "date", "t", "at")
+_NAMES = ("id", "name", "tag", "key", "sensor", "n")
+_WITH_UNIT = re.compile(r"([+-]?\d[\d.]*(?:,(?:\d{1,2}|\d{4,}))?)\s*([^\d\s.,+:-][^\d\s]{0,9})?")
 _FORMS: tuple[TimeForm, ...] = ("s", "ms", "us", "ns")
 
 
@@ -175,60 +179,90 @@ def _values(topic: str, payload: bytes) -> Iterator[Found]:
         document = parse(payload)
     except ValueError:
         document = None
+    if isinstance(document, Documents):
+        document = document[-1]
     if isinstance(document, dict | list):
         time = _time(document)
         for path, value in _leaves(document, (), 0, [_MOST_LEAVES]):
             name = shown_path(path)
             if time.get("time") == name:
                 continue
-            kind, fitting = _guess(value)
-            point = {"topic": topic, "path": name} | _typed(kind) | time
+            kind, fitting, spelling = _guess(value)
+            point = {"topic": topic, "path": name} | _typed(kind) | spelling | time
             yield Found(f"{topic}/{name}", name, point, kind, None, fitting)
         return
-    kind, fitting = _plain(payload)
-    yield Found(topic, topic.rsplit("/", 1)[-1] or topic, {"topic": topic} | _typed(kind), kind, None, fitting)
+    kind, fitting, spelling = _plain(payload)
+    point = {"topic": topic} | _typed(kind) | spelling
+    yield Found(topic, topic.rsplit("/", 1)[-1] or topic, point, kind, None, fitting)
 
 
 def _typed(kind: ValueType) -> dict[str, Any]:
     return {} if kind == "number" else {"type": kind}
 
 
-def _plain(payload: bytes) -> tuple[ValueType, Scalar]:
+def _plain(payload: bytes) -> tuple[ValueType, Scalar, dict[str, Any]]:
     try:
         text = text_of(payload)
     except ValueError:
-        return "bytes", payload[:32]
-    return _guess(text) if text.isprintable() else ("bytes", payload[:32])
+        return "bytes", payload[:32], {}
+    return _guess(text) if text.isprintable() else ("bytes", payload[:32], {})
 
 
-def _guess(value: Any) -> tuple[ValueType, Scalar]:
-    """The type that suits a value. A whole number may come with a fraction the next time."""
+def _guess(value: Any) -> tuple[ValueType, Scalar, dict[str, Any]]:
+    """The type that suits a value, and how it is written. A whole number may come with a fraction the next time."""
     kinds: tuple[ValueType, ...] = ("number", "boolean") if isinstance(value, str) else ("boolean", "number")
     for kind in kinds:
         if kind == "boolean" and isinstance(value, int) and not isinstance(value, bool):
             continue
-        try:
-            return kind, to_scalar(value, kind)
-        except ValueError:
-            pass
-    return "text", value if isinstance(value, str) else None
+        for spelling in _spellings(value) if kind == "number" else ({},):
+            try:
+                given = Spelling("decimal" in spelling, {unit: 1 for unit in (spelling.get("suffix"),) if unit})
+                return kind, to_scalar(value, kind, given), spelling
+            except ValueError:
+                pass
+    return "text", value if isinstance(value, str) else None, {}
 
 
-def _leaves(
-    place: Any, path: tuple[str | int, ...], depth: int, left: list[int]
-) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    items: list[tuple[str | int, Any]] = []
+def _spellings(value: Any) -> Iterator[dict[str, Any]]:
+    """How a number in a text may be written; what may be another number is left to the person."""
+    yield {}
+    match = _WITH_UNIT.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        suffix = {"suffix": match[2]} if match[2] else {}
+        yield suffix if "," not in match[1] else {"decimal": "comma"} | suffix
+
+
+def _leaves(place: Any, path: Steps, depth: int, left: list[int]) -> Iterator[tuple[Steps, Any]]:
+    items: list[tuple[Step, Any]] = []
+    if isinstance(place, str) and place[:1] in ("{", "[") and depth:
+        with suppress(ValueError):
+            place = parse(place.encode(errors="surrogatepass"))
     if isinstance(place, dict):
-        items = [(key, value) for key, value in place.items() if key and not set(key) & set(".[]")]
+        items = list(place.items())
     elif isinstance(place, list):
-        items = list(enumerate(place[:_LONGEST_LIST]))
+        items = _named(place) or list(enumerate(place[:_LONGEST_LIST]))
     for key, value in items:
-        if isinstance(value, dict | list):
+        if isinstance(value, dict | list) or (isinstance(value, str) and value[:1] in ("{", "[")):
             if depth < _DEEPEST:
                 yield from _leaves(value, (*path, key), depth + 1, left)
-        elif value is not None and left[0] > 0:
+        elif value is not None and not isinstance(value, Unreadable) and left[0] > 0:
             left[0] -= 1
             yield (*path, key), value
+    if isinstance(place, str) and left[0] > 0:
+        left[0] -= 1
+        yield path, place
+
+
+def _named(elements: list[Any]) -> list[tuple[Step, Any]]:
+    """The elements of a list by what they are called, where each has a name of its own."""
+    for key in _NAMES:
+        names = [element.get(key) if isinstance(element, dict) else None for element in elements]
+        if names and all(isinstance(name, str) and name for name in names) and len(set(names)) == len(names):
+            return [
+                (Select((key,), str(name)), {one: value for one, value in element.items() if one != key})
+                for name, element in zip(names, elements, strict=True)
+            ]
+    return []
 
 
 def _time(document: Any) -> dict[str, str]:
@@ -241,7 +275,7 @@ def _time(document: Any) -> dict[str, str]:
                 time_ns(document[key], form)
             except ValueError:
                 continue
-            return {"time": key} | ({} if form == "rfc3339" else {"time_form": form})
+            return {"time": shown_path((key,))} | ({} if form == "rfc3339" else {"time_form": form})
     return {}
 
 

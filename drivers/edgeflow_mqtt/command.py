@@ -8,8 +8,9 @@ import orjson
 
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar, ValueType
-from edgeflow_mqtt.payload import called, shown, to_scalar, word_of
-from edgeflow_mqtt.point import VALUE, WIDTHS, Point, steps
+from edgeflow_mqtt.path import steps, word_of
+from edgeflow_mqtt.payload import called, shown, to_scalar
+from edgeflow_mqtt.point import VALUE, WIDTHS, Point
 
 
 def to_set(point: Point, value: Scalar) -> bytes:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from edgeflow.driver import Column, Push
 from edgeflow.model import BAD, GOOD, UNCERTAIN, Quality, Scalar
-from edgeflow_mqtt.payload import (
-    Missing,
-    find,
-    from_bytes,
-    judged,
-    parse,
-    path_steps,
-    plain,
-    same,
-    text_of,
-    time_ns,
-    to_scalar,
-    unwrap,
-    word_of,
-)
-from edgeflow_mqtt.point import Point, TimeForm, filter_of, places, steps
+from edgeflow.units import NS_PER_S, duration_text
+from edgeflow_mqtt.formats import Format, document_of
+from edgeflow_mqtt.moment import time_ns
+from edgeflow_mqtt.path import Every, Missing, NoSuchElement, Steps, find, same, steps, word_of
+from edgeflow_mqtt.payload import Spelling, from_bytes, judged, path_steps, plain, text_of, to_scalar, unwrap, within
+from edgeflow_mqtt.point import Point, TimeForm, filter_of, places
 from edgeflow_mqtt.settings import Alive, Device
+
+log = structlog.get_logger(__name__)
 
 _TOPICS_REMEMBERED = 4096
 _RETAINED = "the broker kept this value; the device has not spoken since we listen"
 _AWAY = "it came while the gateway was away; nobody knows when"
 
-Path = tuple[str | int, ...]
+_AHEAD_NS = 3600 * NS_PER_S
+_MOST_SAMPLES, _TIMES_REMEMBERED = 10_000, 4096
+_STRANGE_WORDS = 100
+_STATES = ("state", "status", "availability", "available", "online", "connected", "alive")
+_ONLINE = frozenset(("online", "on", "true", "1", "connected", "available", "alive", "up", "yes"))
+_OFFLINE = frozenset(("offline", "off", "false", "0", "disconnected", "unavailable", "dead", "lost", "down", "no"))
+
 Fault = tuple[Quality, str]
-Where = tuple[tuple[Path, Any], ...]
+Where = tuple[tuple[Steps, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +42,51 @@ class _Reading:
 
     index: int
     point: Point
-    path: Path | None
+    path: Steps | None
     level: int | None
     values: dict[str, str]
-    judged: tuple[Path, tuple[Any, ...], tuple[Any, ...]] | None
+    judged: tuple[Steps, tuple[Any, ...], tuple[Any, ...]] | None
+    spelling: Spelling
 
 
 @dataclass(slots=True)
 class _Batch:
-    """The points that one message brings with the same time; `live` once the device itself has spoken."""
+    """The points that one message brings with the same time; `live` once the device itself has spoken.
 
-    time: Path | None
+    `several`: where the list is whose elements are samples; `seen`: the times of those that were taken.
+    """
+
+    time: Steps | None
     form: TimeForm
     where: Where
     readings: tuple[_Reading, ...]
+    several: Steps | None = None
     live: bool = False
+    seen: dict[int, None] = field(default_factory=dict)
+    newest_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Sample:
+    """What one message, or one element of its list, brings: a value or a fault for each reading that it has."""
+
+    at_ns: int
+    found: dict[int, tuple[Scalar, Fault | None]]
+
+    def column(self, *, without: Container[int] = (), late: bool = False) -> Column:
+        items = [(index, *those) for index, those in self.found.items() if index not in without]
+        faults = {at: fault for at, (_, _, fault) in enumerate(items) if fault}
+        return Column([value for _, value, _ in items], self.at_ns, faults or None, tuple(i for i, *_ in items), late)
 
 
 class Feed:
     """Turns messages into columns for one watch; what a message lacks is a fault, never an exception."""
 
     def __init__(
-        self, device: Device, points: Sequence[Point], push: Push, now_ns: Callable[[], int] = lambda: 0
+        self, device: Device, points: Sequence[Point], push: Push, now_ns: Callable[[], int] | None = None
     ) -> None:
         self._points, self._push, self._now_ns = points, push, now_ns
-        self._device = device
+        self._device, self.format = device, device.format
         self._zone = ZoneInfo(device.time_zone) if device.time_zone else None
         self._by_filter: dict[str, list[int]] = {}
         for index, point in enumerate(points):
@@ -78,6 +98,7 @@ class Feed:
         self._wild = [(split(topic), topic) for topic in self._by_filter if "+" in topic or "#" in topic]
         self._batches: dict[str, tuple[_Batch, ...]] = {}
         self._offline = False
+        self._strange: set[str] = set()
 
     @property
     def filters(self) -> Iterable[str]:
@@ -93,7 +114,7 @@ class Feed:
 
     def take(self, topic: str, payload: bytes, *, retained: bool) -> bool:
         """As `hear`, for a message that nobody else hears."""
-        return self.hear(Message(topic, payload), retained=retained)
+        return self.hear(Message(topic, payload, self._device.format), retained=retained)
 
     def hear(self, message: Message, *, retained: bool) -> bool:
         """Pushes what a message brings: all its points with the same time in one column. False: it is not ours."""
@@ -112,7 +133,7 @@ class Feed:
                 continue  # another device's subscription made the broker send what it kept once more
             batch.live = batch.live or not retained
             self._offline = False  # whoever speaks is there
-            self._hand_on(self._column(batch, message, retained=retained))
+            self._bring(batch, message, retained=retained)
         return True
 
     def catch_up(self, messages: Sequence[tuple[str, bytes]]) -> None:
@@ -122,17 +143,12 @@ class Feed:
         """
         last = {topic: i for i, (topic, _) in enumerate(messages)}
         for i, (topic, payload) in enumerate(messages):
-            message, newest = Message(topic, payload), last[topic] == i
+            message, newest = Message(topic, payload, self._device.format), last[topic] == i
             if topic == self._alive_topic and newest and self._device.alive is not None:
                 self._presence(message, self._device.alive, retained=False)
             for batch in self._known(topic):
                 batch.live = True
-                column = self._column(batch, message, retained=False, away=True)
-                if newest:
-                    self._hand_on(column)
-                elif column is not None and column.source_ns:
-                    column.late = True
-                    self._push(column)
+                self._bring(batch, message, retained=False, away=True, late=not newest)
 
     def begin(self) -> None:
         """Subscribed: the broker sends what it kept by itself."""
@@ -143,70 +159,133 @@ class Feed:
     def end(self) -> None:
         """No longer watched."""
 
-    def _hand_on(self, column: Column | None) -> None:
-        if column is not None:
-            self._push(column)
+    # --- last wills ------------------------------------------------------------------------------------
 
     def _presence(self, message: Message, alive: Alive, *, retained: bool) -> None:
-        try:
-            word = word_of(find(message.document(), steps(alive.path)) if alive.path else text_of(message.payload))
-        except ValueError:
+        word = _word(message, alive)
+        if word is None:
             return
-        if word == alive.offline:
+        there = _means(word, alive)
+        if there is False:
             self._offline = True
             reason = f"the device's last will says {word} on {message.topic}: it has lost the broker"
             count = len(self._points)
             self._push(Column([None] * count, 0, dict.fromkeys(range(count), (BAD, reason))))
-        elif word == alive.online:
+        elif there:
             self._offline = False
             if not retained:
                 self._push(Column((), points=()))  # a sign of life; its values come by themselves
+        elif word not in self._strange and len(self._strange) < _STRANGE_WORDS:
+            self._strange.add(word)
+            log.warning(
+                "`alive` says what is neither `online` nor `offline`; write which it is", topic=message.topic, said=word
+            )
 
-    def _column(self, batch: _Batch, message: Message, *, retained: bool, away: bool = False) -> Column | None:
+    # --- values ----------------------------------------------------------------------------------------
+
+    def _bring(
+        self, batch: _Batch, message: Message, *, retained: bool, away: bool = False, late: bool = False
+    ) -> None:
+        """Pushes what a message holds for these points; `late`: as history, where it has a time."""
+        if batch.several is not None:
+            self._bring_several(batch, message, retained=retained, away=away, late=late)
+            return
+        sample = self._sample(batch, message, retained=retained, away=away)
+        if sample is not None and (sample.at_ns or not late):
+            self._push(sample.column(late=late))
+
+    def _bring_several(self, batch: _Batch, message: Message, *, retained: bool, away: bool, late: bool) -> None:
+        """Every element is a sample: of each point the newest is what holds now, and those before it are history.
+
+        A time that was taken already does not count again: some devices send their last samples each time.
+        """
+        samples = []
+        for own in self._own(batch, message):
+            sample = self._sample(own, message, retained=retained, away=away)
+            if sample is not None and sample.found and (not sample.at_ns or sample.at_ns not in batch.seen):
+                samples.append(sample)
+        samples.sort(key=lambda sample: sample.at_ns)
+        newest: dict[int, int] = {}
+        for at, sample in enumerate(samples):
+            if not late and sample.at_ns >= (batch.newest_ns if sample.at_ns else 0):
+                newest |= dict.fromkeys(sample.found, at)
+        for live in (False, True):
+            for at, sample in enumerate(samples):
+                other = {index for index in sample.found if (newest.get(index) == at) is not live}
+                if len(other) < len(sample.found) and (live or (sample.at_ns and not retained)):
+                    self._push(sample.column(without=other, late=not live))
+        for sample in samples:
+            batch.seen[sample.at_ns] = None
+            batch.newest_ns = max(batch.newest_ns, sample.at_ns)
+        while len(batch.seen) > _TIMES_REMEMBERED:
+            batch.seen.pop(next(iter(batch.seen)))
+
+    def _own(self, batch: _Batch, message: Message) -> Iterable[_Batch]:
+        """The batch once for each element, with its place in the paths; without a list there is one sample."""
+        assert batch.several is not None
+        elements = message.elements(batch.several)
+        count = min(len(elements), _MOST_SAMPLES) if elements is not None else None
+        for i in range(count) if count is not None else (None,):
+            readings = tuple(
+                replace(
+                    one,
+                    path=_at(one.path, i),
+                    judged=one.judged and (_at(one.judged[0], i) or (), *one.judged[1:]),
+                )
+                for one in batch.readings
+            )
+            where = tuple((_at(path, i) or (), wanted) for path, wanted in batch.where)
+            yield _Batch(_at(batch.time, i), batch.form, where, readings)
+
+    def _sample(self, batch: _Batch, message: Message, *, retained: bool, away: bool) -> _Sample | None:
         if batch.where and not self._counts(batch.where, message):
             return None
-        at, doubt = 0, ""
-        if batch.time is not None:
-            try:
-                at = time_ns(find(message.document(), batch.time), batch.form, self._zone)
-            except ValueError as error:
-                doubt = str(error)
+        at, doubt = self._time(batch, message)
         if retained and not self._fresh(at):
             doubt = _RETAINED
         elif away and not at:
             doubt = _AWAY
-        values: list[Scalar] = []
-        points: list[int] = []
-        faults: dict[int, Fault] = {}
+        found: dict[int, tuple[Scalar, Fault | None]] = {}
         for reading in batch.readings:
-            fault = (UNCERTAIN, doubt) if doubt else None
+            fault: Fault | None = (UNCERTAIN, doubt) if doubt else None
             try:
                 value = message.value(reading)
                 if reading.judged is not None:
                     quality, reason = judged(message.document(), *reading.judged)
                     if quality is not GOOD:
                         value, fault = (None if quality is BAD else value), (quality, reason)
+            except NoSuchElement:
+                continue  # the message is about others
             except ValueError as error:
                 if isinstance(error, Missing) and self._device.missing == "keep":
                     continue
                 value, fault = None, (BAD, str(error))
-            if fault:
-                faults[len(values)] = fault
-            points.append(reading.index)
-            values.append(value)
-        return Column(values, at, faults or None, tuple(points))
+            found[reading.index] = value, fault
+        return _Sample(at, found)
+
+    def _time(self, batch: _Batch, message: Message) -> tuple[int, str]:
+        """The device's own time, 0 where it gives none; and why it cannot be the one."""
+        if batch.time is None:
+            return 0, ""
+        try:
+            at_ns = time_ns(message.find(batch.time), batch.form, self._zone)
+        except ValueError as error:
+            return 0, str(error)
+        ahead_ns = at_ns - self._now_ns() if self._now_ns is not None else 0
+        if ahead_ns > _AHEAD_NS:
+            return 0, f"the time of the device is {duration_text(ahead_ns)} ahead of ours; is its clock right?"
+        return at_ns, ""
 
     def _fresh(self, at: int) -> bool:
         """Whether a retained message counts as what holds now."""
         allowed = self._device.retained
         if isinstance(allowed, int):
-            return at > 0 and self._now_ns() - at <= allowed
+            return at > 0 and self._now_ns is not None and self._now_ns() - at <= allowed
         return allowed == "good"
 
     def _counts(self, where: Where, message: Message) -> bool:
         try:
-            document = message.document()
-            return all(same(find(document, path), wanted) for path, wanted in where)
+            return all(same(message.find(path), wanted) for path, wanted in where)
         except ValueError:
             return False
 
@@ -222,14 +301,14 @@ class Feed:
         for pattern, name in self._wild:
             if matches(pattern, levels):
                 indices += self._by_filter[name]
-        groups: dict[tuple[str | None, TimeForm, Where], list[int]] = {}
+        groups: dict[tuple[str | None, TimeForm, Where, Steps | None], list[int]] = {}
         for index in sorted(indices):
             point = self._points[index]
             where = tuple((steps(path), wanted) for path, wanted in point.where.items())
-            groups.setdefault((point.time, point.time_form, where), []).append(index)
+            groups.setdefault((point.time, point.time_form, where, _several(point)), []).append(index)
         planned = tuple(
-            _Batch(path_steps(time), form, where, tuple(self._reading(i) for i in group))
-            for (time, form, where), group in groups.items()
+            _Batch(path_steps(time), form, where, tuple(self._reading(i) for i in group), several)
+            for (time, form, where, several), group in groups.items()
         )
         if len(self._batches) >= _TOPICS_REMEMBERED:
             self._batches.clear()
@@ -250,28 +329,89 @@ class Feed:
             level,
             {word: value for value, word in point.words.items()},
             (steps(quality.path), quality.good, quality.uncertain) if quality else None,
+            Spelling(point.decimal == "comma", point.suffix),
         )
+
+
+def _several(point: Point) -> Steps | None:
+    """Where the list is whose elements are samples of a point."""
+    path = path_steps(point.path) or ()
+    return path[: path.index(Every.ELEMENT)] if Every.ELEMENT in path else None
+
+
+def _at(path: Steps | None, place: int | None) -> Steps | None:
+    """A path with the place of an element in it; None: there is no list, what stands there is the one element."""
+    if path is None or Every.ELEMENT not in path:
+        return path
+    at = path.index(Every.ELEMENT)
+    return (*path[:at], *(() if place is None else (place,)), *path[at + 1 :])
+
+
+def _word(message: Message, alive: Alive) -> str | None:
+    """What a device says of itself; None where it says nothing."""
+    try:
+        if alive.path is not None:
+            return word_of(message.find(steps(alive.path)))
+        text = text_of(message.payload).strip()
+        if not text.startswith("{"):
+            return text.strip('"')
+        document = message.document()
+        found = next((document[key] for key in _STATES if key in document), None)
+    except ValueError:
+        return None
+    return None if found is None or isinstance(found, dict | list) else word_of(found)
+
+
+def _means(word: str, alive: Alive) -> bool | None:
+    """Whether a word says that the device is there; a person's own words come before the usual ones."""
+    said = word.lower()
+    if alive.offline is not None and said == alive.offline.lower():
+        return False
+    if alive.online is not None and said == alive.online.lower():
+        return True
+    if alive.offline is None and said in _OFFLINE:
+        return False
+    return True if alive.online is None and said in _ONLINE else None
 
 
 class Message:
     """A payload, parsed at most once, however many look into it."""
 
-    __slots__ = ("_document", "_reason", "payload", "topic")
+    __slots__ = ("_document", "_form", "_inner", "_reason", "payload", "topic")
 
-    def __init__(self, topic: str, payload: bytes) -> None:
-        self.topic, self.payload = topic, payload
+    def __init__(self, topic: str, payload: bytes, form: Format = "json") -> None:
+        self.topic, self.payload, self._form = topic, payload, form
         self._document: Any = None
         self._reason: str | None = None
+        self._inner: dict[str, Any] = {}
 
     def document(self) -> Any:
         if self._reason is None:
             try:
-                self._document, self._reason = parse(self.payload), ""
+                self._document, self._reason = document_of(self.payload, self._form), ""
             except ValueError as error:
                 self._reason = str(error)
         if self._reason:
             raise ValueError(self._reason)
         return self._document
+
+    def find(self, path: Steps) -> Any:
+        """What stands at a path, also within a text that holds JSON; ValueError says why there is nothing."""
+        return find(self.document(), path, self._within)
+
+    def elements(self, path: Steps) -> list[Any] | None:
+        """The list at a path, also several documents or a list within a text; None where there is none."""
+        try:
+            found = self.find(path) if path else self.document()
+            found = self._within(found) if isinstance(found, str) else found
+        except ValueError:
+            return None
+        return found if isinstance(found, list) else None
+
+    def _within(self, text: str) -> Any:
+        if text not in self._inner:
+            self._inner[text] = within(text)
+        return self._inner[text]
 
     def value(self, reading: _Reading) -> Scalar:
         """What a point holds by this message; ValueError says why there is none."""
@@ -281,17 +421,18 @@ class Message:
         if reading.level is not None:
             found: Any = split(self.topic)[reading.level]
         elif reading.path is not None:
-            found = find(self.document(), reading.path)
+            found = self.find(reading.path)
         elif not reading.values:
-            return plain(self.payload, kind)
+            return plain(self.payload, kind, reading.spelling)
         else:
             found = text_of(self.payload)
-        return to_scalar(reading.values.get(word_of(found), found) if reading.values else found, kind)
+        value = reading.values.get(word_of(found), found) if reading.values else found
+        return to_scalar(value, kind, reading.spelling)
 
     def _binary(self, reading: _Reading) -> Scalar:
         point, payload = reading.point, self.payload
         if point.encoding is not None:
-            text = text_of(payload) if reading.path is None else find(self.document(), reading.path)
+            text = text_of(payload) if reading.path is None else self.find(reading.path)
             payload = unwrap(text, point.encoding)
         if point.bytes is None:
             return payload

@@ -1,20 +1,23 @@
-"""Payloads: finding and converting values, times and qualities."""
+"""Payloads: what stands in them, as values of the declared type and as qualities."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import math
+import re
 import struct
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 
 from edgeflow.model import BAD, GOOD, UNCERTAIN, Quality, Scalar, ValueType
-from edgeflow.units import NS_PER_S
-from edgeflow_mqtt.point import WIDTHS, Encoding, Kind, TimeForm, steps
+from edgeflow_mqtt import lenient
+from edgeflow_mqtt.path import Steps, find, same, shown_path, steps
+from edgeflow_mqtt.point import WIDTHS, Encoding, Kind
 
 LARGEST = 4 * 1024 * 1024
 """A larger payload (bytes) is not looked into."""
@@ -22,36 +25,32 @@ _MOST_VALUES = 100_000
 """JSON of more values than this takes so long that everything else would wait for it."""
 
 _TRUE, _FALSE = frozenset({"true", "on", "yes", "1"}), frozenset({"false", "off", "no", "0"})
-_UNIX = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TOO_LARGE = 2**64
-_YEAR_2000_NS, _YEAR_2100_NS = 946_684_800 * NS_PER_S, 4_102_444_800 * NS_PER_S
-_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": NS_PER_S}
+_SPACES = "[\u0020\u00a0\u202f'\u2019]"
+_EXPONENT = r"([eE][+-]?\d+)?"
+_COMMA = re.compile(rf"([+-]?(?:\d{{1,3}}(?:(?:\.|{_SPACES})\d{{3}})+|\d*))(,\d+)?{_EXPONENT}")
+_POINT = re.compile(rf"([+-]?(?:\d{{1,3}}(?:{_SPACES}\d{{3}})+|\d{{1,3}}(?:,\d{{3}})+(?=\.)|\d*))(\.\d*)?{_EXPONENT}")
+_GROUPS = re.compile(rf"\.|,|{_SPACES}")
+_SUFFIX = re.compile(r"([+-]?(?:[\d.,' \u00a0\u202f\u2019]*\d)(?:[eE][+-]?\d+)?)\s*([^\d\s.,+'-].{0,19})", re.DOTALL)
 _CODES = {
     "int8": "b", "uint8": "B", "int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q",
     "float32": "f", "float64": "d",
 }  # fmt: skip
 
 
-class Missing(ValueError):
-    """A payload does not hold what a path leads to."""
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How a number is written in a text: with a decimal comma or point, and what stands behind it with its factor."""
+
+    comma: bool = False
+    suffixes: Mapping[str, float] = field(default_factory=dict)
 
 
-def find(document: Any, path: tuple[str | int, ...]) -> Any:
-    """What stands at a path; raises Missing, which says what is not there."""
-    place = document
-    for depth, step in enumerate(path):
-        fits = isinstance(place, dict) and step in place
-        if isinstance(step, int):
-            fits = isinstance(place, list) and step < len(place)
-        if not fits:
-            raise Missing(f"the payload has no `{shown_path(path[: depth + 1])}`")
-        place = place[step]
-    return place
+_PLAIN = Spelling()
 
 
 def parse(payload: bytes) -> Any:
-    """A JSON payload; ValueError says that it is none."""
+    """A JSON payload; ValueError says that it is none. What cannot be read in it is Unreadable, in its place."""
     if len(payload) > LARGEST:
         raise ValueError(f"the payload of {len(payload)} bytes is too large")
     if len(payload) > _MOST_VALUES and sum(map(payload.count, (b",", b"[", b"{"))) > _MOST_VALUES:
@@ -59,27 +58,46 @@ def parse(payload: bytes) -> Any:
     try:
         return orjson.loads(payload)
     except orjson.JSONDecodeError:
-        raise ValueError(f"the payload {shown(payload)} is not JSON") from None
+        try:
+            return lenient.read(_decoded(payload, "surrogateescape"))
+        except ValueError:
+            raise ValueError(f"the payload {shown(payload)} is not JSON") from None
+
+
+def within(text: str) -> Any:
+    """The JSON in a text of a payload; ValueError says that it is none."""
+    return parse(text.encode(errors="surrogatepass"))
 
 
 def text_of(payload: bytes) -> str:
-    """A whole payload as text; ValueError says why it is none."""
+    """A whole payload as text, without a byte order mark and what ends a text in C; ValueError says why it is none."""
     if not payload:
         raise ValueError("the payload is empty")
-    if len(payload) > LARGEST:
-        raise ValueError(f"the payload of {len(payload)} bytes is too large")
     try:
-        return payload.decode()
+        return _decoded(payload, "strict").rstrip("\0")
     except UnicodeDecodeError:
-        raise ValueError(f"the payload {shown(payload)} is not UTF-8 text") from None
+        raise ValueError(f"the payload {shown(payload)} is not text") from None
 
 
-def plain(payload: bytes, kind: ValueType) -> Scalar:
+def _decoded(payload: bytes, errors: str) -> str:
+    """UTF-8, or UTF-16 where the payload begins with its mark or as JSON would."""
+    if payload.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return payload.decode("utf-16", errors)
+    if payload.startswith(codecs.BOM_UTF8):
+        return payload[3:].decode("utf-8", errors)
+    if payload[:2] in (b"{\0", b"[\0"):
+        return payload.decode("utf-16-le", errors)
+    if payload[:2] in (b"\0{", b"\0["):
+        return payload.decode("utf-16-be", errors)
+    return payload.decode("utf-8", errors)
+
+
+def plain(payload: bytes, kind: ValueType, spelling: Spelling = _PLAIN) -> Scalar:
     """A whole payload as a value of the declared type; ValueError says why it is none."""
-    return payload if kind == "bytes" else to_scalar(text_of(payload), kind)
+    return payload if kind == "bytes" else to_scalar(text_of(payload), kind, spelling)
 
 
-def to_scalar(value: Any, kind: ValueType) -> Scalar:
+def to_scalar(value: Any, kind: ValueType, spelling: Spelling = _PLAIN) -> Scalar:
     """A text or a JSON value in the declared type; ValueError says why it does not fit.
 
     Numbers and booleans are also taken from text, because many devices quote them.
@@ -87,7 +105,7 @@ def to_scalar(value: Any, kind: ValueType) -> Scalar:
     if kind == "text" and isinstance(value, str):
         return value
     if isinstance(value, str):
-        return _from_text(value.strip(), kind)
+        return _from_text(value.strip(), kind, spelling)
     if kind == "boolean" and (isinstance(value, bool) or value in (0, 1)):
         return bool(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -102,23 +120,42 @@ def to_scalar(value: Any, kind: ValueType) -> Scalar:
     raise ValueError(f"{shown(value)} is not {called(kind)}")
 
 
-def _from_text(text: str, kind: ValueType) -> Scalar:
+def _from_text(text: str, kind: ValueType, spelling: Spelling) -> Scalar:
+    hint = ""
     if kind == "boolean":
         word = text.lower()
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
     elif kind in ("number", "integer") and "_" not in text:
+        written, factor, hint = _without_suffix(text, spelling)
+        digits = (_COMMA if spelling.comma else _POINT).fullmatch(written)
+        if digits is not None:
+            written = _GROUPS.sub("", digits[1]) + (digits[2] or "").replace(",", ".") + (digits[3] or "")
+        elif spelling.comma:
+            raise ValueError(f"{shown(text)} is not {called(kind)} with a decimal comma{hint}")
+        elif _COMMA.fullmatch(written):
+            hint = "; is that a decimal comma? Write `decimal: comma`"
         try:
-            return to_scalar(int(text), kind)
+            number: float = int(written)
         except ValueError:
-            pass
-        try:
-            number = float(text)
-        except ValueError:
-            pass
-        else:
-            return to_scalar(number, kind)
-    raise ValueError(f"{shown(text)} is not {called(kind)}")
+            try:
+                number = float(written)
+            except ValueError:
+                raise ValueError(f"{shown(text)} is not {called(kind)}{hint}") from None
+        return to_scalar(number if factor == 1 else number * factor, kind)
+    raise ValueError(f"{shown(text)} is not {called(kind)}{hint}")
+
+
+def _without_suffix(text: str, spelling: Spelling) -> tuple[str, float, str]:
+    """The number in a text as it is written, the factor of what stands behind it, and what to write where it is new."""
+    match = _SUFFIX.fullmatch(text)
+    if match is None:
+        return text, 1, ""
+    written, behind = match[1].strip(), match[2]
+    if (factor := spelling.suffixes.get(behind)) is not None:
+        return written, factor, ""
+    known = " or ".join(f"`{one}`" for one in spelling.suffixes)
+    return text, 1, f"; behind it may stand {known}" if known else f"; write `suffix: {shown(behind)[1:-1]}`"
 
 
 # --- bytes --------------------------------------------------------------------------------------------
@@ -153,64 +190,13 @@ def from_bytes(payload: bytes, span: tuple[int, int], kind: Kind, *, little: boo
     return whole
 
 
-# --- times and qualities ------------------------------------------------------------------------------
+# --- qualities ---------------------------------------------------------------------------------------
 
 
-def time_ns(value: Any, form: TimeForm, zone: ZoneInfo | None = None) -> int:
-    """A device's time as UTC nanoseconds; ValueError says how it ought to be written.
-
-    `zone` is that of times without a UTC offset.
-    """
-    if form == "rfc3339":
-        ns = _from_rfc3339(value, zone)
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"the time {shown(value)} is not a number of {form}")
-    else:
-        per_s = _PER_S[form]
-        ns = 0
-        if _YEAR_2000_NS <= value / per_s * NS_PER_S < _YEAR_2100_NS:  # a float holds no nanoseconds of our time
-            whole = isinstance(value, int)
-            ns = int(value) * (NS_PER_S // per_s) if whole else round(value * 1_000_000 / per_s) * 1000
-    if not _YEAR_2000_NS <= ns < _YEAR_2100_NS:
-        raise ValueError(f"the time {shown(value)} is not within 2000 and 2100; is it really written as {form}?")
-    return ns
-
-
-def _from_rfc3339(value: Any, zone: ZoneInfo | None) -> int:
-    try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"the time {shown(value)} is not RFC 3339, like 2026-11-20T06:00:00Z") from None
-    if moment.tzinfo is None:
-        if zone is None:
-            raise ValueError(
-                f"the time {shown(value)} has no UTC offset, like the Z in 2026-11-20T06:00:00Z; give `time_zone`"
-            )
-        first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
-        if first.utcoffset() != second.utcoffset():
-            raise ValueError(f"the time {shown(value)} is in the hour of a clock change and could be another")
-        moment = first
-    return (moment - _UNIX) // _MICROSECOND * 1000
-
-
-def same(found: Any, wanted: Any) -> bool:
-    """Whether a value of a payload is the one that a person wrote; 7 and `7` are the same."""
-    return bool(found == wanted and isinstance(found, bool) == isinstance(wanted, bool)) or word_of(found) == word_of(
-        wanted
-    )
-
-
-def word_of(value: Any) -> str:
-    """A value as a word: `true`, `7`, `ok`."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value if isinstance(value, str) else str(value)
-
-
-def judged(document: Any, path: tuple[str | int, ...], good: Any, uncertain: Any) -> tuple[Quality, str]:
+def judged(document: Any, path: Steps, good: Any, uncertain: Any) -> tuple[Quality, str]:
     """The quality that the device itself gives, and why it is not GOOD."""
     try:
-        found = find(document, path)
+        found = find(document, path, within)
     except ValueError as error:
         return BAD, str(error)
     if any(same(found, word) for word in good):
@@ -227,14 +213,9 @@ def called(kind: ValueType) -> str:
     return {"integer": "a whole number", "number": "a number", "boolean": "true or false"}.get(kind, kind)
 
 
-def path_steps(path: str | None) -> tuple[str | int, ...] | None:
+def path_steps(path: str | None) -> Steps | None:
     """The steps of a path, where there is one."""
     return None if path is None else steps(path)
-
-
-def shown_path(path: tuple[str | int, ...]) -> str:
-    """Steps as a person writes them."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
 def shown(value: Any) -> str:

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from edgeflow.model import Strict, ValueType
+from edgeflow_mqtt.path import Every, steps
 
-TimeForm = Literal["rfc3339", "s", "ms", "us", "ns"]
+TimeForm = Literal["auto", "rfc3339", "s", "ms", "us", "ns"]
 Encoding = Literal["base64", "hex"]
 Kind = Literal[
     "boolean", "integer", "number", "text", "bytes",
@@ -26,23 +27,8 @@ WIDTHS: Mapping[str, int] = {
 VALUE = "{value}"
 """Stands for the value in the payload that sets it."""
 
-_STEPS = re.compile(r"(?:^|(?!^)\.)([^.\[\]]+)|\[(\d+)\]")
 _SPAN = re.compile(r"(\d{1,6})(?:\s*-\s*(\d{1,6}))?")
 _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-
-
-def steps(path: str) -> tuple[str | int, ...]:
-    """A path like `motor.phases[0].current` as keys and indices; ValueError says how to write it."""
-    found: list[str | int] = []
-    end = 0
-    for match in _STEPS.finditer(path):
-        if match.start() != end:
-            break
-        found.append(match[1] if match[1] is not None else int(match[2]))
-        end = match.end()
-    if not path or end != len(path):
-        raise ValueError(f"write a path like `motor.phases[0].current`, not {path!r}")
-    return tuple(found)
 
 
 def places(topic: str) -> dict[str, int]:
@@ -58,6 +44,12 @@ def filter_of(topic: str) -> str:
 
 def _path(text: str) -> str:
     steps(text)
+    return text
+
+
+def _one_path(text: str) -> str:
+    if Every.ELEMENT in steps(text):
+        raise ValueError(f"`[*]` stands where every element is a sample of its own, not in {text!r}")
     return text
 
 
@@ -96,12 +88,21 @@ def _span(value: Any) -> Any:
     return first, last
 
 
+def _suffixes(value: Any) -> Any:
+    given = {value: 1.0} if isinstance(value, str) else value
+    if isinstance(given, dict) and any(isinstance(key, str) and not key.strip() for key in given):
+        raise ValueError("write what stands behind the number, like `°C`")
+    return given
+
+
 def _word(value: Any) -> Any:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
 
 
 Path = Annotated[str, AfterValidator(_path)]
-"""Keys and indices in a JSON payload."""
+"""Keys and places in a payload; `[*]` for every element as a sample of its own."""
+OnePath = Annotated[str, AfterValidator(_one_path)]
+"""The same, to one place."""
 Topic = Annotated[str, AfterValidator(_topic)]
 """A topic without wildcards."""
 Word = Annotated[str, BeforeValidator(_word)]
@@ -128,8 +129,10 @@ class Point(Strict):
     )
     path: Path | None = Field(
         default=None,
-        description="Where the value stands in a JSON payload; without it the whole payload is the value.",
-        examples=["temperature", "motor.phases[0].current"],
+        description="Where the value stands in a JSON payload, or in a metric of Sparkplug that has parts; without it "
+        "the whole is the value. `list[id=A12].v` is that of the element in which `id` is A12, `list[*].v` that of "
+        'every element as a sample of its own; a key with a dot stands in quotes: `"1.7.0".value`.',
+        examples=["temperature", "motor.phases[0].current", "values[id=PLC.Temp].v"],
     )
     type: Kind = Field(
         default="number",
@@ -165,15 +168,25 @@ class Point(Strict):
         description="The device's words for values, in both directions: `{true: ON, false: OFF}`, `{0: stop, 1: run}`.",
     )
     quality: Judgement | None = Field(default=None, description="How far the device itself trusts the value.")
+    decimal: Literal["point", "comma"] = Field(
+        default="point", description="What separates the fraction of a number that is written as text."
+    )
+    suffix: Annotated[
+        Mapping[str, float], BeforeValidator(_suffixes), WithJsonSchema({"type": ["string", "object"]})
+    ] = Field(
+        default_factory=dict,
+        description="What stands behind a number that is written as text: `°C`; where it changes, each with what to "
+        "multiply by: `{W: 1, kW: 1000}`. Something else behind it makes the value BAD.",
+    )
     time: Path | None = Field(
         default=None,
         description="Where the device's own time stands in the same JSON payload; without it only ours is known.",
         examples=["ts"],
     )
     time_form: TimeForm = Field(
-        default="rfc3339",
-        description="How that time is written: RFC 3339 (with a UTC offset, or in the device's `time_zone`), or s, ms, "
-        "us or ns since 1970 in UTC.",
+        default="auto",
+        description="How that time is written. `auto` takes s, ms, us or ns since 1970 in UTC by how large the number "
+        "is, and RFC 3339 (with a UTC offset, or in the device's `time_zone`); a number may stand in a text.",
     )
     set: Topic | None = Field(
         default=None, description="Topic to publish to in order to set the value; without it the value is read-only."
@@ -220,6 +233,9 @@ class Point(Strict):
         if self.pick is not None:
             self._fits_pick()
         self._fits_bytes()
+        self._fits_samples()
+        if (self.suffix or self.decimal == "comma") and self.type not in ("number", "integer"):
+            raise ValueError("`suffix` and `decimal` are for number and integer")
         if self.words and self.type not in ("boolean", "integer", "number", "text"):
             raise ValueError("`words` are for boolean, integer, number and text")
         if len(frozenset(self.words.values())) < len(self.words):
@@ -227,7 +243,7 @@ class Point(Strict):
         return self
 
     def _fits_sparkplug(self) -> None:
-        own = {"metric", "type"}
+        own = {"metric", "type", "path"}
         strange = sorted(self.model_fields_set & (Point.model_fields.keys() - own))
         if strange:
             raise ValueError(f"a `metric` has its place, time and quality from Sparkplug; remove {', '.join(strange)}")
@@ -239,6 +255,15 @@ class Point(Strict):
             raise ValueError(f"`pick: {self.pick}` needs a level `{{{self.pick}}}` in `topic`")
         if self.path is not None or self.bytes is not None or self.encoding is not None:
             raise ValueError("`pick` takes the value from the topic; remove `path`, `bytes` and `encoding`")
+
+    def _fits_samples(self) -> None:
+        """Whether `[*]` can be followed: what is looked for in each element needs elements that the value has too."""
+        several = self.path is not None and Every.ELEMENT in steps(self.path)
+        others = [path for path in (self.time, self.quality and self.quality.path, *self.where) if path]
+        if several and self.metric is not None:
+            raise ValueError("`[*]` is for samples in a JSON payload; a metric has one value")
+        if not several and any(Every.ELEMENT in steps(path) for path in others):
+            raise ValueError("`[*]` must stand in `path` too, as in `path: samples[*].v` with `time: samples[*].t`")
 
     def _fits_bytes(self) -> None:
         width = WIDTHS.get(self.type)

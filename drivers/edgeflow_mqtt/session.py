@@ -22,6 +22,7 @@ from edgeflow.units import NS_PER_S
 from edgeflow_mqtt.browse import browse
 from edgeflow_mqtt.command import to_set
 from edgeflow_mqtt.feed import Feed, Message, under
+from edgeflow_mqtt.formats import Format
 from edgeflow_mqtt.host import NAMESPACE, Node, NodeFeed, command_for, state_payload
 from edgeflow_mqtt.point import Point
 from edgeflow_mqtt.settings import Device, Link
@@ -179,8 +180,12 @@ class MqttSession:
             levels = topic.split("/")
             if len(levels) > 3 and (node := self._nodes.get((levels[1], levels[3]))) is not None:
                 node.take(topic, payload)
-        message = Message(topic, payload)
-        taken = [feed.hear(message, retained=retained) for feed in self._feeds if isinstance(feed, Feed)]
+        messages: dict[Format, Message] = {}  # parsed once for all devices that read it in the same way
+        taken = [
+            feed.hear(messages.setdefault(feed.format, Message(topic, payload, feed.format)), retained=retained)
+            for feed in self._feeds
+            if isinstance(feed, Feed)
+        ]
         if self._link.session_expiry and not retained and not any(taken):
             self._away.take(topic, payload, self._now_s())  # what was queued for us comes before anybody watches
 

@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJs
 from edgeflow.model import Strict
 from edgeflow.mqtt.settings import Broker
 from edgeflow.units import NS_PER_S, Duration
-from edgeflow_mqtt.point import Path, Point, Topic
+from edgeflow_mqtt.formats import Format
+from edgeflow_mqtt.point import OnePath, Point, Topic, Word
 
 Retained = Literal["uncertain", "good", "ignore"] | int
 """What a retained message is worth; a number: GOOD where its own time is at most so many ns ago."""
@@ -85,9 +86,21 @@ class Alive(Strict):
     """Where a device says that it is connected, and its last will that it is not."""
 
     topic: Topic = Field(description="Topic of the device's state and last will.", examples=["tele/plug/LWT"])
-    path: Path | None = Field(default=None, description="Where it stands in a JSON payload.")
-    online: str = Field(default="ON", description="What the device says when it is there.")
-    offline: str = Field(default="OFF", description="What its last will says: all its tags are BAD at once.")
+    path: OnePath | None = Field(
+        default=None,
+        description="Where it stands in a JSON payload; without it in `state`, `status`, `availability`, `available`, "
+        "`online`, `connected` or `alive`, or it is the whole payload.",
+    )
+    online: Word | None = Field(
+        default=None,
+        description="What the device says when it is there. By default `online`, `on`, `true`, `1`, `connected`, "
+        "`available`, `alive`, `up` or `yes`, in capitals or not.",
+    )
+    offline: Word | None = Field(
+        default=None,
+        description="What its last will says: all its tags are BAD at once. By default `offline`, `off`, `false`, `0`, "
+        "`disconnected`, `unavailable`, `dead`, `lost`, `down` or `no`.",
+    )
 
 
 class Sparkplug(Strict):
@@ -111,6 +124,12 @@ class Device(Strict):
         description="What a retained message is worth: the broker kept it, and nobody knows whether it still holds. "
         "`good` suits devices that publish only what changes; `ignore` waits for the device to speak; an age like "
         "`10 min` takes it as good where its own time says that it is not older.",
+    )
+    format: Format = Field(
+        default="json",
+        description="How payloads with parts are written, for `path`: `json`; `pairs` for `a=1;b=2`; `csv` for a line "
+        "with `,`, `;` or tabs, whose fields are `[0]`, `[1]`, ...; `line_protocol` of InfluxDB: `fields.temp`, "
+        "`tags.room`, `measurement`, `time`.",
     )
     missing: Literal["bad", "keep"] = Field(
         default="bad",

@@ -20,6 +20,7 @@ from edgeflow.model import UNCERTAIN
 from edgeflow.plant.port import free_port
 from edgeflow.testing.relay import until
 from edgeflow_mqtt import DRIVER, Device, Link, Point
+from edgeflow_mqtt.feed import Feed
 
 SIX_NS = 1_795_154_400_000_000_000  # 2026-11-20T06:00:00Z
 
@@ -195,6 +196,35 @@ async def test_topics_are_shown_with_what_stands_in_their_messages(own_broker: A
     ]
     for one in found:
         assert Point.model_validate(one.point).value_type == one.type
+
+
+async def test_odd_keys_numbers_and_lists_are_shown_in_the_form_that_can_be_pasted(own_broker: Any) -> None:
+    message = {
+        "1-0:1.7.0": {"value": "1,5 kW"},
+        "values": [{"id": "PLC.Part", "v": 630}, {"id": "PLC.Temp", "v": "20.5 °C"}],
+        "inner": '{"a":[7]}',
+        "when": "12:30",
+        "": 3,
+    }
+    async with aiomqtt.Client("127.0.0.1", own_broker.port) as device, opened(own_broker.port) as session:
+        await device.publish("odd", json.dumps(message), 1, retain=True)
+        await device.publish("line", b"21,5", 1, retain=True)
+        found = [one async for one in session.browse("", soon(1.5))]
+    assert [(one.point, one.value) for one in found] == [
+        ({"topic": "line", "decimal": "comma"}, 21.5),
+        ({"topic": "odd", "path": '"1-0:1.7.0".value', "decimal": "comma", "suffix": "kW"}, 1.5),
+        ({"topic": "odd", "path": "values[id=PLC.Part].v"}, 630),
+        ({"topic": "odd", "path": "values[id=PLC.Temp].v", "suffix": "°C"}, 20.5),
+        ({"topic": "odd", "path": "inner.a[0]"}, 7),
+        ({"topic": "odd", "path": "when", "type": "text"}, "12:30"),
+        ({"topic": "odd", "path": '""'}, 3),
+    ]
+    for one in found:
+        heard: list[Column] = []
+        point = Point.model_validate(one.point)
+        payload = json.dumps(message).encode() if point.topic == "odd" else b"21,5"
+        Feed(Device(), [point], heard.append).take(point.topic or "", payload, retained=False)
+        assert (heard[0].values, heard[0].faults) == ([one.value], None)
 
 
 async def test_the_tool_tells_how_far_it_is_and_what_it_heard(own_broker: Any) -> None:

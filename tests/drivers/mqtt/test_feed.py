@@ -17,7 +17,7 @@ from edgeflow.model import BAD, GOOD, UNCERTAIN
 from edgeflow_mqtt import Device, Point
 from edgeflow_mqtt.command import to_set
 from edgeflow_mqtt.feed import Feed
-from edgeflow_mqtt.payload import time_ns
+from edgeflow_mqtt.moment import time_ns
 from edgeflow_mqtt.settings import unfit
 
 SIX_NS = 1_795_154_400_000_000_000  # 2026-11-20T06:00:00Z: 20,777 days of 86,400 s after 1970, and six hours
@@ -267,7 +267,7 @@ def test_a_payload_is_a_template_for_the_value(payload: Any, kind: Any, value: A
         ({"set": "t", "type": "bytes", "payload": "x"}, "hold no bytes"),
         ({"topic": "t", "words": {"0": "a", "1": "a"}}, "a word of its own"),
         ({"topic": "t", "quality": {"path": "q", "good": []}}, "at least 1"),
-        ({"metric": "m", "topic": "t", "path": "x"}, "remove path, topic"),
+        ({"metric": "m", "topic": "t", "time": "x"}, "remove time, topic"),
         ({"metric": "m", "type": "uint16", "bytes": "0-1"}, "remove bytes"),
         ({"metric": "m", "type": "uint16"}, "write `type: integer`"),
     ],
