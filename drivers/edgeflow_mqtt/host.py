@@ -6,16 +6,18 @@ Source: Eclipse Sparkplug 3.0.0, chapter 5 (operational behaviour) and 6.4 (payl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from edgeflow.backoff import Backoff
 from edgeflow.driver import Column, Push
 from edgeflow.errors import Rejected
-from edgeflow.model import BAD, UNCERTAIN, Quality, Scalar
+from edgeflow.model import BAD, GOOD, UNCERTAIN, Quality, Scalar
 from edgeflow_mqtt.command import typed
+from edgeflow_mqtt.payload import path_steps
 from edgeflow_mqtt.point import Point
 from edgeflow_mqtt.protobuf import Broken
 from edgeflow_mqtt.settings import Sparkplug
-from edgeflow_mqtt.sparkplug import BOOLEAN, Metric, Payload, command, decode, scalar
+from edgeflow_mqtt.sparkplug import BOOLEAN, Metric, Payload, command, decode, judged, merged, scalar
 
 NAMESPACE = "spBv1.0"
 REBIRTH = "Node Control/Rebirth"
@@ -71,6 +73,7 @@ class Node:
         self._dead: tuple[int | None, float] | None = None
         self._wants_birth = True
         self._proof_by_s: float | None = None
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, jitter=0.0)
         self._asked_s, self._pause_s = float("-inf"), 0.0
 
     def source(self, device: str | None) -> _Source:
@@ -114,9 +117,9 @@ class Node:
             self._wants_birth = True
         quiet_s = now_s - self._asked_s
         if self._wants_birth and quiet_s >= self._pause_s:
-            calm = quiet_s > _CALM * self._pause_s
-            self._pause_s = _FIRST_PAUSE_S if calm else min(2 * self._pause_s, _LONGEST_PAUSE_S)
-            self._asked_s = now_s
+            if quiet_s > _CALM * self._pause_s:
+                self._backoff.reset()
+            self._asked_s, self._pause_s = now_s, self._backoff.next()
             rebirth(self._send, self.group, self.name, self._now_ns())
 
     # --- births and deaths -----------------------------------------------------------------------------
@@ -129,7 +132,7 @@ class Node:
             self._want_birth()
             return
         once_more = self._seq is not None and bd_seq == self._bd_seq
-        self._dead, self._bd_seq, self._seq, self._wants_birth = None, bd_seq, payload.seq, False
+        self._dead, self._bd_seq, self._seq, self._wants_birth = None, bd_seq, payload.seq or 0, False
         for device, source in self._sources.items():
             if device is None or not source.born:
                 continue
@@ -188,6 +191,7 @@ class Node:
             return
         changed: list[Metric] = []
         other: list[Metric] = []
+        nameless = False
         for metric in payload.metrics:
             name = metric.name
             if name is None and metric.alias is not None:
@@ -195,17 +199,20 @@ class Node:
             born = source.metrics.get(name) if name is not None else None
             if name is None or born is None:
                 self._want_birth()  # what no birth has named
+                nameless = nameless or name is None
                 continue
-            full = Metric(
-                name, metric.alias, metric.at_ns, metric.datatype or born.datatype, metric.stored, born.unit,
-                metric.historical,
-            )  # fmt: skip
+            full = replace(metric, name=name, datatype=metric.datatype or born.datatype, unit=born.unit)
+            full = merged(born, full)
             as_born = full.datatype == born.datatype
             (changed if as_born else other).append(full)
             if not metric.historical:
                 source.metrics[name] = full
         if other:
             self._want_birth()
+        if nameless:  # it may be any of them
+            self._doubt(
+                "a value came under an alias that no birth has named; the edge node has been asked for a new one"
+            )
         for feed in self._of(device):
             feed.data(changed)
             feed.data(other, "its data type is not that of its birth; the edge node has been asked for a new one")
@@ -248,6 +255,7 @@ class NodeFeed:
         self.device = device.device
         self._node, self._push = node, push
         self._points = points
+        self._paths = [path_steps(point.path) or () for point in points]
         self._by_metric: dict[str, list[int]] = {}
         for index, point in enumerate(points):
             self._by_metric.setdefault(point.metric or "", []).append(index)
@@ -314,14 +322,18 @@ class NodeFeed:
         faults: dict[int, tuple[Quality, str]] = {}
         for metric in metrics:
             for index in self._by_metric[metric.name or ""]:
-                value = None
+                value: Scalar = None
+                quality, reason = judged(metric.quality)
                 try:
-                    value = scalar(metric.stored, metric.datatype, self._points[index].value_type)
+                    value = scalar(metric.stored, metric.datatype, self._points[index].value_type, self._paths[index])
                 except ValueError as error:
-                    faults[len(values)] = (BAD, str(error))
-                else:
-                    if doubt:
-                        faults[len(values)] = (UNCERTAIN, doubt)
+                    quality, reason = BAD, str(error)
+                if quality is BAD:
+                    value = None
+                elif doubt:
+                    quality, reason = UNCERTAIN, doubt
+                if quality is not GOOD:
+                    faults[len(values)] = quality, reason
                 points.append(index)
                 values.append(value)
         return Column(values, at_ns, faults or None, tuple(points), late)

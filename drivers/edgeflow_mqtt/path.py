@@ -170,7 +170,7 @@ def _but(place: Any, step: Step) -> str:
     """What is there instead, where only capitals differ."""
     if not isinstance(place, dict) or not isinstance(step, str):
         return ""
-    return next((f", but `{_key(key)}`" for key in place if key.lower() == step.lower()), "")
+    return next((f", but `{shown_path((key,))}`" for key in place if key.lower() == step.lower()), "")
 
 
 def same(found: Any, wanted: Any) -> bool:

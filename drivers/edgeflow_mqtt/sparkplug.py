@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from edgeflow.model import Scalar, ValueType
-from edgeflow_mqtt.payload import LARGEST, called, shown, to_scalar
+from edgeflow.model import BAD, GOOD, UNCERTAIN, Quality, Scalar, ValueType
+from edgeflow_mqtt.path import Steps, find
+from edgeflow_mqtt.payload import LARGEST, called, shown, to_scalar, within
 from edgeflow_mqtt.protobuf import Broken, Budget, Field, Fields, read, write
 
 _FIELDS_PER_PAYLOAD = 150_000
@@ -37,6 +38,7 @@ _BITS = {INT8: 8, INT16: 16, INT32: 32, INT64: 64, UINT8: 8, UINT16: 16, UINT32:
 _SIGNED = frozenset((INT8, INT16, INT32, INT64))
 _ARRAYS = {22: "b", 23: "h", 24: "i", 25: "q", 26: "B", 27: "H", 28: "I", 29: "Q", 30: "f", 31: "d", 34: "q"}
 _BOOLEAN_ARRAY, _STRING_ARRAY = 32, 33
+GOOD_CODE, STALE_CODE = 192, 500
 _COMPRESSED = "SPBV1.0_COMPRESSED"
 _WORDS = (STRING, TEXT, UUID)
 _STORED_AS: dict[int, tuple[type, ...]] = {
@@ -134,6 +136,7 @@ class Metric:
     stored: Any
     unit: str | None = None
     historical: bool = False
+    quality: int = GOOD_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +178,36 @@ def _metric(found: dict[str, Any], at_ns: int) -> Metric:
     if not found.get("is_null"):
         stored = next((found[key] for key in _STORED if key in found), None)
     properties = found.get("properties", {})
-    units = dict(zip(properties.get("keys", ()), properties.get("values", ()), strict=False)).get("engUnit", {})
+    known: dict[str, dict[str, Any]] = dict(zip(properties.get("keys", ()), properties.get("values", ()), strict=False))
+    quality = known.get("Quality", known.get("quality", {}))
     return Metric(
-        found.get("name"),
+        found.get("name") or None,
         found.get("alias"),
         _ns(found.get("timestamp")) or at_ns,
         found.get("datatype", 0),
         stored,
-        units.get("string"),
+        known.get("engUnit", {}).get("string"),
         bool(found.get("is_historical")),
+        next((quality[key] for key in ("int", "long") if key in quality), GOOD_CODE),
     )
+
+
+def judged(quality: int) -> tuple[Quality, str]:
+    """What the property Quality says (Sparkplug 3.0.0: 0 BAD, 192 GOOD, 500 STALE); others as OPC has them."""
+    if GOOD_CODE <= quality < 256:
+        return GOOD, ""
+    if quality == STALE_CODE:
+        return UNCERTAIN, "the device says: stale (Quality 500)"
+    return (UNCERTAIN if 64 <= quality < 128 else BAD), f"the device says: Quality {quality}"
+
+
+def merged(known: Metric, new: Metric) -> Metric:
+    """A template of which only the members came that have changed, with those that were known before."""
+    if not (isinstance(known.stored, dict) and isinstance(new.stored, dict) and new.datatype == TEMPLATE):
+        return new
+    before, now = dict[str, Any](known.stored), dict[str, Any](new.stored)
+    members = {member.get("name"): member for one in (before, now) for member in one.get("metrics", ())}
+    return replace(new, stored=before | now | {"metrics": list(members.values())})
 
 
 def _ns(ms: int | None) -> int:
@@ -202,11 +225,11 @@ def value_type(datatype: int) -> ValueType:
     return "bytes" if datatype in (BYTES, FILE) else "text"
 
 
-def scalar(stored: Any, datatype: int, kind: ValueType) -> Scalar:
-    """A stored value in the type of its tag; ValueError says why there is none."""
+def scalar(stored: Any, datatype: int, kind: ValueType, path: Steps = ()) -> Scalar:
+    """A stored value, or what stands at a path in it, in the type of its tag; ValueError says why there is none."""
     if stored is None:
         raise ValueError("the device says: no value (null)")
-    if kind == "bytes" and isinstance(stored, bytes):
+    if kind == "bytes" and isinstance(stored, bytes) and not path:
         return stored
     try:
         value = plain(stored, datatype)
@@ -214,10 +237,14 @@ def scalar(stored: Any, datatype: int, kind: ValueType) -> Scalar:
         raise
     except (TypeError, ValueError, AttributeError, struct.error):
         raise ValueError(f"{shown(stored)} is no {TYPES.get(datatype, f'data type {datatype}')}") from None
+    if path:
+        return to_scalar(find(value, path, within), kind)
     if kind == "text":
         return _as_text(value, datatype)
     if isinstance(value, dict | list | bytes):
-        raise ValueError(f"a {TYPES.get(datatype, datatype)} is not {called(kind)}; write `type: text`")
+        raise ValueError(
+            f"a {TYPES.get(datatype, datatype)} is not {called(kind)}; write `type: text`, or the `path` of a part"
+        )
     return to_scalar(value, kind)
 
 

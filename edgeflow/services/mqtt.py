@@ -9,6 +9,7 @@ import socket
 import orjson
 import structlog
 
+from edgeflow.backoff import Backoff
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import Call, Value
 from edgeflow.mqtt.connection import Connection, connect
@@ -50,14 +51,15 @@ class MqttService:
     async def run(self) -> None:
         """Connects, and connects again, until cancelled."""
         where = f"{self._settings.host}:{self._settings.port}"
-        pause_s, lost = _FIRST_PAUSE_S, False
+        backoff, lost = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S), False
         while True:
             connection: Connection | None = None
             try:
                 connection = await self._connect()
                 if lost:
                     log.info("publishing again", broker=where)
-                pause_s, lost = _FIRST_PAUSE_S, False
+                lost = False
+                backoff.reset()
                 self._connection = connection
                 self._open.set()
                 while True:
@@ -71,8 +73,7 @@ class MqttService:
                 self._connection = None
                 if connection is not None:
                     await connection.close()
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            await asyncio.sleep(backoff.next())
 
     async def _connect(self) -> Connection:
         settings, deadline = self._settings, self._soon(2 * self._timeout_s)

@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from edgeflow.driver import Column
 from edgeflow.errors import Rejected
 from edgeflow.model import BAD, UNCERTAIN
-from edgeflow_mqtt import Point
+from edgeflow_mqtt import DRIVER, Point
 from edgeflow_mqtt.host import Node, NodeFeed, command_for
 from edgeflow_mqtt.protobuf import Broken, varint, write
 from edgeflow_mqtt.settings import Sparkplug
@@ -392,3 +392,114 @@ def test_a_write_has_the_data_type_of_the_birth() -> None:
         command_for(plant.node, node, Point(metric="Good"), 1, AT_NS)
     with pytest.raises(Rejected, match="no birth has been heard"):
         command_for(Plant().node, DEVICE, Point(metric="Good"), 1, AT_NS)
+
+
+# --- what cannot be placed, and what the device says of its values ---------------------------------------
+
+
+def properties(**named: bytes) -> bytes:
+    """A metric's property set: names, and values with their type."""
+    return write(9, "message", b"".join([*(write(1, "text", name) for name in named),
+                                         *(write(2, "message", value) for value in named.values())]))  # fmt: skip
+
+
+def code(value: int, field: int = 3) -> bytes:
+    return write(1, "uint", 3 if field == 3 else 4) + write(field, "uint", value)
+
+
+def test_a_birth_without_a_number_is_number_0() -> None:
+    plant = Plant(Point(metric="Good"), device=Sparkplug(group="plant", node="line1"))
+    plant.hear("NBIRTH", metric("Good", 5, 7, integer(1)))
+    for seq in (1, 2):
+        plant.hear("NDATA", metric(alias=5, stored=integer(seq)), seq=seq)
+        assert plant.latest() == {0: (seq, (None, ""))}
+    assert plant.rebirths() == 0
+
+
+def test_an_empty_name_beside_an_alias_is_none() -> None:
+    plant = Plant().born()
+    plant.hear("DDATA", metric("", 1, stored=integer(101)), seq=2, device="press")
+    assert plant.latest()[0] == (101, (None, ""))
+    assert plant.rebirths() == 0
+
+
+def test_a_value_under_an_alias_that_no_birth_has_named_makes_the_others_uncertain_until_a_birth() -> None:
+    plant = Plant().born()
+    plant.hear("DDATA", metric(alias=77, stored=integer(5)), metric(alias=2, stored=b"\x65" + struct.pack("<f", 3)),
+               seq=2, device="press")  # fmt: skip
+    value, (quality, reason) = plant.latest()[0]
+    assert (value, quality) == (100, UNCERTAIN)
+    assert "an alias that no birth has named" in reason
+    assert plant.latest()[1] == (3.0, (None, "")), "what came just now is known"
+    assert plant.rebirths() == 1
+    assert plant.born().latest() == {0: (100, (None, "")), 1: (1.5, (None, ""))}
+
+
+@pytest.mark.parametrize(
+    ("quality", "value", "grade"),
+    [(code(192), 7, None), (code(0), None, BAD), (code(500), 7, UNCERTAIN), (code(64), 7, UNCERTAIN), (code(216), 7, None),
+     (code(0, field=4), None, BAD), (code(516), None, BAD), (code(24), None, BAD), (code(0xFFFFFFFF), None, BAD)],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["Quality", "quality"])
+def test_the_quality_of_a_metric_is_that_of_its_tag(quality: bytes, value: Any, grade: Any, name: str) -> None:
+    plant = Plant().born()
+    plant.hear("DDATA", metric(alias=1, stored=integer(7) + properties(**{name: quality})), seq=2, device="press")
+    found, (said, reason) = plant.latest()[0]
+    assert (found, said) == (value, grade)
+    assert grade is None or "the device says:" in reason
+    plant.hear("DDATA", metric(alias=1, stored=integer(8)), seq=3, device="press")
+    assert plant.latest()[0] == (8, (None, ""))
+
+
+def test_quality_in_a_birth_counts_too() -> None:
+    plant = Plant(Point(metric="Good"))
+    plant.hear("NBIRTH", seq=0)
+    plant.hear("DBIRTH", metric("Good", 1, 7, integer(1) + properties(Quality=code(0))), seq=1, device="press")
+    assert plant.latest()[0] == (None, (BAD, "the device says: Quality 0"))
+
+
+def test_members_of_a_template_are_tags_also_where_only_some_of_them_come() -> None:
+    def motor(*members: bytes) -> bytes:
+        parameter = write(3, "message", write(1, "text", "Kind") + write(2, "uint", 12) + write(8, "text", "pump"))
+        return write(
+            18, "message", write(4, "text", "Motor") + b"".join(write(2, "message", m) for m in members) + parameter
+        )
+
+    inner = metric("Bearing", datatype=19, stored=motor(metric("Temp", datatype=3, stored=integer(60))))
+    plant = Plant(
+        Point(metric="M1", path="metrics.Speed"), Point(metric="M1", path="metrics.Bearing.metrics.Temp"),
+        Point(metric="M1", path="parameters.Kind", type="text"), Point(metric="M1", path="metrics.Missing"),
+    )  # fmt: skip
+    plant.hear("NBIRTH", seq=0)
+    plant.hear(
+        "DBIRTH",
+        metric("M1", 1, 19, motor(metric("Speed", datatype=3, stored=integer(5)), inner)),
+        seq=1,
+        device="press",
+    )
+    assert [plant.latest()[i][0] for i in range(4)] == [5, 60, "pump", None]
+    assert plant.latest()[3][1] == (BAD, "the payload has no `metrics.Missing`")
+    plant.hear(
+        "DDATA", metric(alias=1, stored=motor(metric("Speed", datatype=3, stored=integer(6)))), seq=2, device="press"
+    )
+    assert [plant.latest()[i][0] for i in range(3)] == [6, 60, "pump"]
+
+
+def test_elements_of_arrays_and_data_sets_and_json_in_a_text_are_tags() -> None:
+    row = write(4, "message", write(1, "message", write(1, "uint", 7)) + write(1, "message", write(6, "text", "a")))
+    table = write(17, "message", write(1, "uint", 2) + write(2, "text", "n") + write(2, "text", "t") + write(3, "uint", 7)
+                  + write(3, "uint", 12) + row)  # fmt: skip
+    plant = Plant(
+        Point(metric="A", path="[1]", type="integer"), Point(metric="D", path="rows[0][1]", type="text"),
+        Point(metric="J", path="a.b"), Point(metric="A", type="number"),
+    )  # fmt: skip
+    plant.hear("NBIRTH", seq=0)
+    plant.hear(
+        "DBIRTH", metric("A", datatype=23, stored=write(16, "bytes", bytes.fromhex("2c01d4fe"))),
+        metric("D", datatype=16, stored=table), metric("J", datatype=12, stored=write(15, "text", '{"a":{"b":2.5}}')),
+        seq=1, device="press",
+    )  # fmt: skip
+    assert [plant.latest()[i][0] for i in range(4)] == [-300, "a", 2.5, None]
+    assert "or the `path` of a part" in plant.latest()[3][1][1]
+    assert not DRIVER.writable(Point(metric="A", path="[1]"))
+    assert DRIVER.writable(Point(metric="A"))
