@@ -137,7 +137,7 @@ def likely(found: Sequence[Reading], payload: bytes) -> Pick | None:
     if text is not None:
         return Pick(text, 1.0, "its bytes are letters and digits")
     short, long = _only_natural(found, "float32"), _only_natural(found, "float64")
-    if long is not None and (short is None or not _goes_on(short, payload)):
+    if long is not None and (short is None or not _continues(short, payload)):
         return Pick(long, 1.0, "only so it is a number of natural size")
     if short is not None:
         return Pick(short, 1.0, "only so it is a number of natural size")
@@ -155,7 +155,7 @@ def _only_natural(found: Sequence[Reading], kind: Type) -> Reading | None:
     return next((some[0] for some in (natural, standard) if len(some) == 1), None)
 
 
-def _goes_on(reading: Reading, payload: bytes) -> bool:
+def _continues(reading: Reading, payload: bytes) -> bool:
     """Whether the registers behind a float32 hold another one, read in the same order."""
     if len(payload) < 8:
         return True

@@ -140,6 +140,8 @@ class Search:
         """Whether answers came after their time: a gateway that waits long for each unit. Then all have more time."""
         self.unreached: dict[int, list[int]] = {}
         """The units of which a gateway has said that it does not reach them, by exception."""
+        self.lost: dict[int, str] = {}
+        """The units at which the connection was lost each time they were asked, and how."""
         self.unreachable = False
         """Whether the link could not be opened any more."""
 
@@ -178,6 +180,7 @@ class Search:
             except LinkDown as lost:
                 await self.close()
                 if not again:
+                    self.lost.setdefault(unit, str(lost))
                     raise Silent(str(lost)) from None
         raise AssertionError
 
@@ -285,6 +288,8 @@ class _Looking:
         """What is to be said of those that gave no answer of their own, and of those that were left out."""
         for code, numbers_ in sorted(self.search.unreached.items()):
             yield Note(f"Of {_named(numbers_)} the gateway says that it does not reach it (exception {code}).")
+        if lost := self.search.lost:
+            yield Note(f"At {_named([*lost])} the connection was lost when it was asked: {next(iter(lost.values()))}.")
         if self.ignored:
             del self.search.found[1:]
             last = units[self.count - 1]
@@ -313,7 +318,11 @@ async def _once_more(
 async def _ignores_numbers(search: Search, link: Link, units: Sequence[int]) -> bool:
     """Whether a number answers too that no unit may have."""
     number = next((each for each in _RESERVED if each not in units), None)
-    return number is not None and await _unit(search, link, number, []) is not None
+    if number is None:
+        return False
+    answers = await _unit(search, link, number, []) is not None
+    search.lost.pop(number, None)
+    return answers
 
 
 def _not_looked_at(units: Sequence[int], why: str) -> Note:

@@ -61,7 +61,7 @@ async def identify(link: Link, home: Home, options: IdentifyOptions) -> AsyncIte
     looked = 0
     while looked < len(options.units):
         try:
-            async with open_link(link, _soon(_OPEN_S), home) as session:
+            async with open_link(link, _deadline_in(_OPEN_S), home) as session:
                 session.search()
                 for unit in options.units[looked:]:
                     looked += 1
@@ -83,7 +83,7 @@ async def identify(link: Link, home: Home, options: IdentifyOptions) -> AsyncIte
 
 async def _reachable(link: Link, home: Home) -> bool:
     try:
-        async with open_link(link, _soon(_OPEN_S), home):
+        async with open_link(link, _deadline_in(_OPEN_S), home):
             return True
     except LinkDown:
         return False
@@ -92,9 +92,9 @@ async def _reachable(link: Link, home: Home) -> bool:
 async def _identified(session: Session, unit: int, timeout_s: float, absent: list[str]) -> AsyncIterator[Finding]:
     """One unit; why it is taken for absent is added to `absent`."""
     try:
-        says = await session.identify(unit, _soon(timeout_s))
+        says = await session.identify(unit, _deadline_in(timeout_s))
     except Rejected as error:
-        why = await _absence(session, unit, timeout_s) if _unheard(error) else ""
+        why = await _why_absent(session, unit, timeout_s) if _says_nothing(error) else ""
         if why:
             absent.append(why)
             yield Note(why)
@@ -115,29 +115,29 @@ async def _identified(session: Session, unit: int, timeout_s: float, absent: lis
         yield Note(f"Unit {unit} speaks SunSpec: `sunspec:` points and the templates sunspec/... fit it.")
 
 
-def _unheard(error: Rejected) -> bool:
+def _says_nothing(error: Rejected) -> bool:
     """Whether the unit itself has said nothing: silence, or a gateway that tells of it."""
     return error.from_gateway if isinstance(error, Refused) else isinstance(error, Silent)
 
 
-async def _absence(session: Session, unit: int, timeout_s: float) -> str:
+async def _why_absent(session: Session, unit: int, timeout_s: float) -> str:
     """Why a unit is taken for absent; "" where it is silent only to what it does not know, as some are."""
     try:
-        await session.read_raw(unit, Table.REGISTER, 0, 1, _soon(timeout_s))
+        await session.read_raw(unit, Table.REGISTER, 0, 1, _deadline_in(timeout_s))
     except Rejected as error:
         if isinstance(error, Refused) and error.from_gateway:
             return (
                 f"The gateway answers, but unit {unit} does not (exception {error.code} comes from the gateway): "
                 "check that it is switched on, its unit number, and the bus behind the gateway."
             )
-        return str(error) if _unheard(error) else ""
+        return str(error) if _says_nothing(error) else ""
     return ""
 
 
 async def _sunspec(session: Session, unit: int, timeout_s: float) -> int | None:
     for base in _SUNSPEC_AT:
         try:
-            if await session.read_raw(unit, Table.REGISTER, base, 2, _soon(timeout_s)) == _SUNSPEC:
+            if await session.read_raw(unit, Table.REGISTER, base, 2, _deadline_in(timeout_s)) == _SUNSPEC:
                 return base
         except Rejected:
             continue
@@ -153,9 +153,9 @@ async def guess(link: Link, home: Home, options: GuessOptions) -> AsyncIterator[
     if start >= ADDRESSES:
         raise Rejected(
             f"there is no {table.title} {options.address}: the highest is {options.address - start + ADDRESSES - 1}"
-            f"{_six_digits(options)}"
+            f"{_hint_at_six_digits(options)}"
         )
-    async with open_link(link, _soon(_OPEN_S), home) as session:
+    async with open_link(link, _deadline_in(_OPEN_S), home) as session:
         session.search()
         payload = await _registers(session, options, table, start)
     words = " ".join(payload[i : i + 2].hex().upper() for i in range(0, len(payload), 2))
@@ -177,37 +177,37 @@ async def _registers(session: Session, options: GuessOptions, table: Table, star
         if count == 1 and first:
             return first
         try:
-            return await _heard(session, options, table, start, count)
+            return await _read_patiently(session, options, table, start, count)
         except Rejected as error:
-            if _unheard(error):
+            if _says_nothing(error):
                 if count == 1:
                     raise
-                first = first or await _heard(session, options, table, start, 1)
+                first = first or await _read_patiently(session, options, table, start, 1)
             elif not isinstance(error, Refused):
                 raise
             elif error.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or count == 1:
-                raise Rejected(f"{error}{_numbered(error, options)}") from None
+                raise Rejected(f"{error}{_hint_at_digit(error, options)}") from None
     raise AssertionError
 
 
-async def _heard(session: Session, options: GuessOptions, table: Table, start: int, count: int) -> bytes:
+async def _read_patiently(session: Session, options: GuessOptions, table: Table, start: int, count: int) -> bytes:
     """One read, asked for again where the unit is silent: some answer only now and then."""
     for left in reversed(range(_TIMES)):
         try:
-            return await session.read_raw(options.unit, table, start, count, _soon(options.timeout / NS_PER_S))
+            return await session.read_raw(options.unit, table, start, count, _deadline_in(options.timeout / NS_PER_S))
         except Silent:
             if not left:
                 raise
     raise AssertionError
 
 
-def _six_digits(options: GuessOptions) -> str:
+def _hint_at_six_digits(options: GuessOptions) -> str:
     """What to try where a number is too large that looks as if the first of its six digits meant the table."""
     name = _LISTED.get(options.address // 100_000)
     return f"; of a list with such numbers: {options.address} --table {name} --first-address 400001" if name else ""
 
 
-def _numbered(refused: Refused, options: GuessOptions) -> str:
+def _hint_at_digit(refused: Refused, options: GuessOptions) -> str:
     """What to try where a number is refused that looks as if its first digit meant the table."""
     name = _LISTED.get(options.address // 10000)
     if options.first_address or name is None or refused.code not in (ILLEGAL_FUNCTION, ILLEGAL_ADDRESS):
@@ -253,7 +253,7 @@ def _verdict(pick: Pick | None, options: GuessOptions, payload: bytes) -> str:
     return f"Nearest is {pick.reading.type}, order {pick.reading.order}{scale}: {pick.why}.{first}"
 
 
-def _soon(seconds: float) -> float:
+def _deadline_in(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 

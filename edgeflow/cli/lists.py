@@ -41,10 +41,10 @@ def import_tags(path: Path, driver: str, link: str, name: str, settings: Sequenc
     if taken.count:
         text = f"# {_count(taken.count, 'tag')} of {path.name} ({told}); the link {link} stands under `links`\n"
         _write(text + devices_block(taken, link), output)
-    for left in taken.left:
-        print(left, file=sys.stderr)
+    for remark in taken.remarks:
+        print(remark, file=sys.stderr)
     devices = f" in {len(taken.devices)} devices" if len(taken.devices) > 1 else ""
-    print(f"{_taken(taken.count)} taken over{devices}; {_count(len(taken.left), 'remark')}.", file=sys.stderr)
+    print(f"{_taken(taken.count)} taken over{devices}; {_count(len(taken.remarks), 'remark')}.", file=sys.stderr)
     return 0 if taken.count else EXIT_FAILURE
 
 

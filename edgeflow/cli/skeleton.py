@@ -78,7 +78,7 @@ def new_template(name: str, driver: str, given: Path | None, settings: Sequence[
     source = "Maker, document, edition, pages"
     if given is not None:
         taken = read_list(given, found, "device", keys)
-        for left in taken.left:
+        for left in taken.remarks:
             print(left, file=sys.stderr)
         if not taken.count:
             raise EdgeFlowError(f"{given} holds no tag that could be taken over")

@@ -160,18 +160,18 @@ async def check_on(
             known, heard = known and fits, heard or row.cells["result"] != UNREADABLE
             yield row
         if not known:
-            config, order = await _reordered(session, ask, device, probes)
+            config, order = await _other_order(session, ask, device, probes)
             if order:
                 device, known = replace(device, config=config), True
                 yield Note(f"With {order} at the device its probe fits. Write that; what follows is read so.")
-            elif given := await _given_otherwise(session, ask, device, sheet):
+            elif given := await _other_parameters(session, ask, device, sheet):
                 order, known = given, True
                 yield Note(f"With {given} at the device its probe fits. Write that, and check again.")
         if not known and options.others:
-            async for finding in _others(session, ask, device, library, sheet, fitting):
+            async for finding in _other_templates(session, ask, device, library, sheet, fitting):
                 yield finding
     plans = tuple(plan for plan in device.tags if plan.read)
-    seen = _Seen(tuple(_unbounded(plan) for plan in plans))
+    seen = _Readings(tuple(_unbounded(plan) for plan in plans))
     async for finding in _read(session, ask, device, seen, options):
         yield finding
     rows = [_tag_row(plans, seen, i) for i in range(len(plans))]
@@ -201,7 +201,7 @@ def _unbounded(plan: TagPlan) -> TagPlan:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Readings:
     """What was read of every tag: its values, the last before scaling, and why there was none the last time."""
 
     plans: tuple[TagPlan, ...]
@@ -246,7 +246,9 @@ def _short(plan: TagPlan) -> str:
     return plan.tag.name.partition("/")[2]
 
 
-async def _read(session: Any, ask: Ask, device: DevicePlan, seen: _Seen, options: Options) -> AsyncIterator[Finding]:
+async def _read(
+    session: Any, ask: Ask, device: DevicePlan, seen: _Readings, options: Options
+) -> AsyncIterator[Finding]:
     points = [plan.point for plan in seen.plans]
     if not points:
         return
@@ -269,7 +271,7 @@ async def _read(session: Any, ask: Ask, device: DevicePlan, seen: _Seen, options
         seen.take(await poll(read, ask))
 
 
-async def _listen(session: Any, device: DevicePlan, points: Sequence[Any], seen: _Seen, seconds: float) -> None:
+async def _listen(session: Any, device: DevicePlan, points: Sequence[Any], seen: _Readings, seconds: float) -> None:
     if not isinstance(session, Watches):
         raise Rejected(f"the driver {device.driver.name} can neither read nor watch")
     try:
@@ -279,7 +281,7 @@ async def _listen(session: Any, device: DevicePlan, points: Sequence[Any], seen:
         return
 
 
-def _tag_row(plans: Sequence[TagPlan], seen: _Seen, index: int) -> Row:
+def _tag_row(plans: Sequence[TagPlan], seen: _Readings, index: int) -> Row:
     plan = plans[index]
     values = seen.values.get(index)
     quality, reason = seen.faults.get(index, (BAD, "nothing was heard of it"))
@@ -342,7 +344,7 @@ async def _probed(session: Any, ask: Ask, driver: AnyDriver, config: Any, probe:
     return Row(cells), fits
 
 
-async def _reordered(session: Any, ask: Ask, device: DevicePlan, probes: Sequence[Any]) -> tuple[Any, str]:
+async def _other_order(session: Any, ask: Ask, device: DevicePlan, probes: Sequence[Any]) -> tuple[Any, str]:
     """The device's settings with the order of words and bytes in which its probes fit, and that order as it is written.
 
     The order "" means that none fits.
@@ -357,7 +359,7 @@ async def _reordered(session: Any, ask: Ask, device: DevicePlan, probes: Sequenc
     return device.config, ""
 
 
-async def _given_otherwise(session: Any, ask: Ask, device: DevicePlan, sheet: Sheet) -> str:
+async def _other_parameters(session: Any, ask: Ask, device: DevicePlan, sheet: Sheet) -> str:
     """The value of a parameter with which the probes fit, as it is written; "" where there is none."""
     for name, parameter in sheet.template.parameters.items():
         for value in parameter.one_of:
@@ -388,7 +390,7 @@ def _place(driver: AnyDriver, probe: Any) -> str:
     return ", ".join(f"{key}: {value}" for key, value in shown.items())
 
 
-async def _others(
+async def _other_templates(
     session: Any, ask: Ask, device: DevicePlan, library: Library, own: Sheet, fitting: list[str]
 ) -> AsyncIterator[Finding]:
     """Which other templates of the driver have a probe that fits; those first that know the device for certain.
@@ -404,7 +406,7 @@ async def _others(
             if not sheet.complete or not sheet.template.probe:
                 continue
             probes = probes_of(sheet, {}, device.driver)
-            config = _as_if(device, own, sheet)
+            config = _config_of(device, own, sheet)
             certain = sum(probe.expect is not None for probe in probes)
             if not certain and len(probes) < 2:
                 continue  # a range alone fits too much else
@@ -420,7 +422,7 @@ async def _others(
         yield Note("The probe of no other template fits either. Is the unit number right?")
 
 
-def _as_if(device: DevicePlan, own: Sheet, other: Sheet) -> Any:
+def _config_of(device: DevicePlan, own: Sheet, other: Sheet) -> Any:
     """The device's own settings with those of another template in place of its own template's."""
     form = device.driver.device
     theirs: Any = other.filled(other.template.device, {})

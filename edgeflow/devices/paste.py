@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from edgeflow.devices.taglist import Taken
+from edgeflow.devices.taglist import Imported
 
 
 def tags_block(tags: Mapping[str, Mapping[str, Any]], indent: str = "") -> str:
@@ -30,10 +30,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def devices_block(taken: Taken, link: str) -> str:
+def devices_block(imported: Imported, link: str) -> str:
     """The devices of a list as a part of a configuration."""
     lines = ["devices:"]
-    for name, draft in taken.devices.items():
+    for name, draft in imported.devices.items():
         lines += [f"  {name}:", f"    link: {link}"]
         lines += [f"    {key}: {one_line(value)}" for key, value in draft.keys.items()]
         lines.append(tags_block(draft.tags, "    "))

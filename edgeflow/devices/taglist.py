@@ -29,8 +29,8 @@ Tags = dict[str, Keys]
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """Something that was not taken over: the line (from 1, 0: the whole list), what it speaks of, and why."""
+class Remark:
+    """What a person must know of a list: the line (from 1, 0: the whole list), what it speaks of, and why."""
 
     line: int
     what: str
@@ -58,29 +58,29 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Taken:
-    """What became of a list: devices by name, and what was left."""
+class Imported:
+    """What became of a list: devices by name, and what is to be said."""
 
     form: Form
     devices: dict[str, Draft] = field(default_factory=dict)
-    left: list[Left] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         return sum(len(draft.tags) for draft in self.devices.values())
 
-    def leave(self, line: int, what: str, reason: str) -> None:
-        self.left.append(Left(line, what, reason))
+    def remark(self, line: int, what: str, reason: str) -> None:
+        self.remarks.append(Remark(line, what, reason))
 
 
-def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapping[str, Any]) -> Taken:
+def read_list(path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapping[str, Any]) -> Imported:
     """Reads a list of tags; `device` names the device where the list does not, `keys` are those of every device.
 
     Raises ConfigError where it cannot be read or its columns are none that we know.
     """
     columns, rows = read_table(path)
     dialect = next((each for each in DIALECTS.values() if each.signs and each.signs <= set(columns)), PLAIN)
-    return _Reading(path, driver, device, keys, dialect).taken_of(columns, rows)
+    return _Reading(path, driver, device, keys, dialect).imported(columns, rows)
 
 
 class _Reading:
@@ -90,12 +90,12 @@ class _Reading:
         self, path: Path, driver: Driver[Any, Any, Any], device: str, keys: Mapping[str, Any], dialect: Dialect
     ) -> None:
         self._path, self._driver, self._device, self._keys, self._dialect = path, driver, device, keys, dialect
-        self._taken = Taken(dialect.form)
+        self._imported = Imported(dialect.form)
         self._tag_model: type[BaseModel] = create_model(f"{driver.name} tag", __base__=(driver.point, TagOptions))
         first = keys.get("first_address")
         self._table_by_digit = dialect is PLAIN and driver.name == "modbus" and first in (40_000, 40_001, 400_001)
 
-    def taken_of(self, columns: Sequence[str], rows: list[tuple[int, Row]]) -> Taken:
+    def imported(self, columns: Sequence[str], rows: list[tuple[int, Row]]) -> Imported:
         if self._dialect is PLAIN:
             rows = self._in_our_words(columns, rows)
         found: dict[str, tuple[Keys, list[Entry]]] = {}
@@ -103,12 +103,12 @@ class _Reading:
             self._take(line, row, found)
         for name, (device_keys, entries) in found.items():
             if entries := self._fitting(device_keys, entries):
-                self._taken.devices[name] = Draft(device_keys, unique_names(entries, self._taken))
-        for draft in self._taken.devices.values():
+                self._imported.devices[name] = Draft(device_keys, unique_names(entries, self._imported))
+        for draft in self._imported.devices.values():
             _share_rate(draft)
-        self._taken.left.sort(key=lambda left: left.line)
+        self._imported.remarks.sort(key=lambda remark: remark.line)
         self._remarks_on_all()
-        return self._taken
+        return self._imported
 
     # --- line by line ---
 
@@ -116,7 +116,7 @@ class _Reading:
         """The rows of a plain list by our words; raises ConfigError where no column is the name, or which table."""
         words, remarks = our_words(columns, rows, self._tag_model)
         for column, remark in remarks:
-            self._taken.leave(1, f"column {column!r}", remark)
+            self._imported.remark(1, f"column {column!r}", remark)
         if "name" not in words.values():
             wanted = "`name` with `register`, `type`, `unit`, `scale`; or the columns of Neuron or Kepware"
             self._unreadable(f"the first line must name the columns ({wanted}), not {', '.join(columns)[:80]}")
@@ -135,25 +135,25 @@ class _Reading:
 
     def _take(self, line: int, row: Row, found: dict[str, tuple[Keys, list[Entry]]]) -> None:
         """Adds the tag of a line to its device in `found`, or leaves it with the reason."""
-        taken = self._taken
+        imported = self._imported
         name = row.get("name") or row.get("tag name") or ""
         if not name:
-            taken.leave(line, "?", "it has no name")
+            imported.remark(line, "?", "it has no name")
             return
         try:
             device, of_line, tag = self._read(row)
         except NotTaken as error:
-            taken.leave(line, name, str(error))
+            imported.remark(line, name, str(error))
             return
         for remark in tag.remarks:
-            taken.leave(line, name, remark)
+            imported.remark(line, name, remark)
         device, of_line = device or self._device, {**of_line, **self._keys}
         of_device, entries = found.setdefault(device, (of_line, []))
         if of_device == of_line:
             entries.append(Entry(line, name, tag.keys))
         else:
             other = ", ".join(f"{key} {value}" for key, value in of_line.items() if of_device.get(key) != value)
-            taken.leave(line, name, f"it has {other}, unlike the first of {device}; give it another group")
+            imported.remark(line, name, f"it has {other}, unlike the first of {device}; give it another group")
 
     def _read(self, row: Row) -> tuple[str, Keys, TagDraft]:
         """The device of a line, that device's keys and the tag; raises NotTaken."""
@@ -188,7 +188,7 @@ class _Reading:
                 break
             for entry in entries:
                 if reasons := refused.get(entry.line, refused.get(0)):
-                    self._taken.leave(entry.line, entry.name, "; ".join(reasons))
+                    self._imported.remark(entry.line, entry.name, "; ".join(reasons))
             entries = [entry for entry in entries if entry.line not in refused and 0 not in refused]
         return entries
 
@@ -209,25 +209,25 @@ class _Reading:
     # --- the whole list ---
 
     def _remarks_on_all(self) -> None:
-        tags = [tag for draft in self._taken.devices.values() for tag in draft.tags.values()]
+        tags = [tag for draft in self._imported.devices.values() for tag in draft.tags.values()]
         if self._driver.name != "modbus":
             return
-        left, keys = self._taken.left, self._keys
+        remarks, keys = self._imported.remarks, self._keys
         if self._dialect is KEPWARE and "word_order" not in keys and any(is_long(tag) for tag in tags):
-            left.insert(0, Left(0, "word order", WORD_ORDER))
+            remarks.insert(0, Remark(0, "word order", WORD_ORDER))
         if self._dialect is KEPWARE and "unit" not in keys:
-            left.insert(0, Left(0, "unit", "the list does not name it, so it is 1; else say `--device unit=7`"))
+            remarks.insert(0, Remark(0, "unit", "the list does not name it, so it is 1; else say `--device unit=7`"))
         numbers = [tag[key] for tag in tags for key in TABLES if key in tag]
         if self._dialect is PLAIN and "first_address" not in keys and numbers and min(numbers) >= 30_001:
             reason = "the numbers are as in 40001: if the list counts like that, say `--device first_address=40001`"
-            left.insert(0, Left(0, "addresses", reason))
+            remarks.insert(0, Remark(0, "addresses", reason))
 
 
 class _AnyLink(Strict):
     """The link, of which a list says nothing."""
 
 
-def unique_names(entries: Sequence[Entry], taken: Taken) -> Tags:
+def unique_names(entries: Sequence[Entry], imported: Imported) -> Tags:
     """The tags by name: the last word of it, with as many before it as all of that name need to be told apart."""
     trails = [[each.name] if is_path(each.name) else re.split(r"[./]", each.name) for each in entries]
     words = [
@@ -252,15 +252,15 @@ def unique_names(entries: Sequence[Entry], taken: Taken) -> Tags:
         tags[name] = entry.tag
         if number > 1:
             reason = f"it is named `{name}`, because there is another {names[i]!r} before it"
-            taken.leave(entry.line, entry.name, reason)
+            imported.remark(entry.line, entry.name, reason)
         elif lengths[i] > 1:
-            taken.leave(entry.line, entry.name, f"it is named `{name}`, because there are several {words[i][-1]!r}")
+            imported.remark(entry.line, entry.name, f"it is named `{name}`, because there are several {words[i][-1]!r}")
         elif len(words[i]) > 1:
             shortened.append((entry, name))
     if shortened:
         entry, name = shortened[0]
         more = f"; {len(shortened)} names are shortened like this" if len(shortened) > 1 else ""
-        taken.leave(entry.line, entry.name, f"it is named `{name}`, which is unique here{more}")
+        imported.remark(entry.line, entry.name, f"it is named `{name}`, which is unique here{more}")
     return tags
 
 

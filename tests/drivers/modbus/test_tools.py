@@ -362,6 +362,7 @@ async def test_a_scan_and_identify_go_on_behind_a_unit_at_which_the_connection_i
     async with serving(lambda reader, writer: hang_up_at({2, 4, 250, 254}, reader, writer)) as port:
         findings = await found(scan, at(port), ScanOptions(units="1-5", timeout="200 ms"))
         assert [row["unit"] for row in rows(findings)] == [1, 3, 5]
+        assert notes(findings)[0].startswith("At units 2,4 the connection was lost when it was asked: ")
         said = notes(await found(identify, at(port), IdentifyOptions(units="1-5", timeout="200 ms")))
     assert [text.split()[1].strip(":") for text in said] == ["1", "2", "3", "4", "5"]
     assert "closed the connection" in said[1]
