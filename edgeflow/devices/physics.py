@@ -153,6 +153,10 @@ class Sum(Strict):
         allowed = floor + within * largest
         if abs(total - sum(parts)) <= allowed:
             return [Judgement("fits", names, f"{self.total} is the sum of its parts")]
+        for part, name in zip(parts, self.parts, strict=True):
+            if math.isclose(total, part, rel_tol=0.001) and abs(part) > floor:
+                same = f"look at {self.total}: it reads as {name} alone does, so it is likely of the same address"
+                return [Judgement("does not fit", names, f"{given}; {same}")]
         if counter:
             return [self._counters(live, names, given, allowed)]
         cause = self._cause(total, parts, allowed, within) or self._suspect(live)

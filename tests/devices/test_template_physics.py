@@ -251,6 +251,12 @@ def test_a_counter_that_is_not_the_sum_of_its_phases_is_named(
     assert (judgement, says in text) == (verdict, True), text
 
 
+def test_a_total_at_the_address_of_a_phase_is_named() -> None:
+    assert "look at energy: it reads as energy_l2 alone does" in summed("energy", 3121.5, 2590.1, 3121.5, 2066.1)[1]
+    assert "look at power: it reads as power_l1 alone does" in summed("power", 1.84, 1.84, 2.2176, 1.4656, unit="kW")[1]
+    assert summed("power", 1.84, 1.84, 0.0, 0.0, unit="kW")[0] == "fits", "one phase draws all"
+
+
 def test_a_meter_that_nets_its_phases_is_worth_a_look() -> None:
     verdict, text = summed("energy", 5000, 2590.1, 3121.5, 2066.1, export_energy=(900, "kWh"))
     assert (verdict, "nets its phases" in text) == ("look", True)
