@@ -195,11 +195,12 @@ def load(path: Path, *, lenient: bool = False) -> Document:
     return parse(text, str(path), lenient=lenient)
 
 
-def parse(text: str, file: str = "<text>", *, lenient: bool = False) -> Document:
+def parse(text: str, file: str = "<text>", *, lenient: bool = False, most_places: int = _MOST_PLACES) -> Document:
     """Reads YAML text with the scalars of YAML 1.2 core; a key written twice is an error.
 
     Raises ConfigError with everything that is wrong with the writing. `lenient`: what can be read all the same is
     read, and such things are the document's `faults`, so that what else is wrong can be told together with them.
+    `most_places`: so many keys and items it may have.
     """
     text = text.removeprefix("\ufeff")
     if len(text) > _LARGEST:
@@ -208,7 +209,7 @@ def parse(text: str, file: str = "<text>", *, lenient: bool = False) -> Document
         line, column = _place_of(text, strange.start())
         message = f"the character U+{ord(strange[0]):04X} cannot be seen and has no meaning here; delete it"
         raise ConfigError([Problem(file, line, column, "", message)])
-    reading = _Reading(file)
+    reading = _Reading(file, most_places)
     try:
         data = reading.document(yaml.parse(text, Loader=_Loader))
     except yaml.YAMLError as error:
@@ -243,8 +244,8 @@ def _yaml_hint(what: str, *, at_tab: bool) -> str:
 class _Reading:
     """Builds data from the events of a parser, and notes the place of everything."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, most_places: int) -> None:
+        self.file, self.most_places = file, most_places
         self.marks: dict[At, tuple[int, int]] = {}
         self.problems: list[Problem] = []
         self.anchors: dict[str, tuple[At, Any]] = {}
@@ -275,7 +276,7 @@ class _Reading:
     def _value(self, event: Any, at: At, depth: int) -> Any:
         mark = event.start_mark
         self.marks.setdefault(at, (mark.line + 1, mark.column + 1))
-        if len(self.marks) > _MOST_PLACES:
+        if len(self.marks) > self.most_places:
             raise ConfigError([self._fault(event, (), "is too large")])
         if depth > _DEEPEST:
             raise ConfigError([self._fault(event, (), "is nested too deeply")])

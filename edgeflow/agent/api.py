@@ -293,7 +293,7 @@ class AgentApi:
 
     async def live(self, request: Request[None, None]) -> Reply:
         await self._feed.refresh()
-        return await self._hub.attend(request.raw)
+        return await self._hub.attend(request.raw, trusted=bool(request.who))
 
 
 _SECTIONS = (b"device", b"flow", b"output")

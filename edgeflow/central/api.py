@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from edgeflow import __version__
 from edgeflow.central.archive import Archive
 from edgeflow.central.board import Board, summary
 from edgeflow.central.fleet import Fleet, Gateway, issue_token
+from edgeflow.central.probe import Probe
 from edgeflow.central.views import (
     Gateways,
     GatewayView,
@@ -29,6 +31,7 @@ from edgeflow.central.views import (
 )
 from edgeflow.clock import SystemClock, utc_text
 from edgeflow.store.database import Database, StoreError
+from edgeflow.store.wire import WireRecord
 from edgeflow.sync.protocol import (
     PROTOCOL,
     Acknowledged,
@@ -54,6 +57,9 @@ T = TypeVar("T")
 
 _ROOT = "/api/v1/gateways/{gateway}"
 _SEND_S = 2.0
+_MESSAGE_S = 0.02
+_LIVE_BYTES_PER_S = 1 << 20
+"""So fast one gateway is listened to; what it sends faster waits on its side."""
 
 
 class Api:
@@ -77,6 +83,7 @@ class Api:
         self._clock = clock
         self._token_life_ns = token_life_ns
         self._metrics = metrics
+        self._probe = Probe(database, clock)
 
     def routes(self) -> Routes:
         """The table of all operations."""
@@ -157,6 +164,7 @@ class Api:
                 gateway.seen_ns = self._clock.now_ns()
                 if message.type is WSMsgType.TEXT:
                     self._hear(gateway, message.data)
+                    await asyncio.sleep(max(_MESSAGE_S, len(message.data) / _LIVE_BYTES_PER_S))  # holds a flood up
         finally:
             gateway.sockets.discard(socket)
             self._board.gateway(gateway)
@@ -185,7 +193,8 @@ class Api:
     async def gateway(self, request: Request[None, None]) -> GatewayView:
         gateway = self._fleet.get(request.path["gateway"])
         wishes = await self._fleet.desired(gateway.id)
-        return GatewayView(**dict(summary(gateway)), desired=wishes.flows, live=list(gateway.live.values()))
+        live = [WireRecord.model_validate_json(value) for value in gateway.live.values()]
+        return GatewayView(**dict(summary(gateway)), desired=wishes.flows, live=live)
 
     async def push(self, request: Request[FlowPush, None]) -> Pushed:
         gateway = self._fleet.get(request.path["gateway"])
@@ -256,13 +265,13 @@ class Api:
         return await issue_token(self._database, request.body.gateway, self._clock, self._token_life_ns)
 
     async def live(self, request: Request[None, None]) -> web.StreamResponse:
-        return await self._board.hub.attend(request.raw)
+        return await self._board.hub.attend(request.raw, trusted=bool(request.who))
 
     async def health(self, _: Request[None, None]) -> Health:
         return Health(status="ok", version=__version__)
 
     async def ready(self, _: Request[None, None]) -> Health:
-        await _kept(self._database.query(lambda c: c.execute("SELECT 1 FROM gateway LIMIT 1").fetchone()))
+        await _kept(self._probe.look())
         return Health(status="ok", version=__version__)
 
     async def scrape(self, _: Request[None, None]) -> Prepared:
@@ -281,7 +290,12 @@ async def _kept(work: Awaitable[T]) -> T:
     try:
         return await work
     except StoreError as error:
-        raise HttpProblem(503, "The database cannot be used", str(error)) from error
+        raise HttpProblem(503, "The database cannot be used", _without_path(error)) from error
+
+
+def _without_path(error: StoreError) -> str:
+    """What is wrong, without the place on this server: everybody may ask."""
+    return re.sub(r"^/\S+?:? ", "the database: ", str(error)).replace("the database: : ", "the database: ")
 
 
 def _settled(flow: FlowProgress) -> bool:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgeflow.central.views import RawRecord, RawRecords, RecordQuery, Result, ResultQuery, Results
 from edgeflow.clock import Clock, utc_ns, utc_text
 from edgeflow.store.database import Database
 from edgeflow.store.wire import WireRecord
 from edgeflow.sync.protocol import Batch, Lost
+
+_PAGE_BYTES = 2 << 20
+"""So much of records one answer holds at most; the rest comes with the next page."""
 
 
 @dataclass(slots=True)
@@ -94,12 +98,12 @@ class Archive:
         order = "DESC" if query.newest else "ASC"
         statement = f"SELECT gateway, change, record FROM result {where} ORDER BY change {order} LIMIT ?"  # noqa: S608 - constants only
         values = (*(value for _, value in tests), query.limit + 1)
-        rows = await self._database.query(lambda c: c.execute(statement, values).fetchall())
+        rows, more = await self._database.query(lambda c: _page(c.execute(statement, values), query.limit))
         results = [
             Result(gateway=gateway, change=change, record=WireRecord.model_validate_json(text))
-            for gateway, change, text in rows[: query.limit]
+            for gateway, change, text in rows
         ]
-        return Results(results=results, next=results[-1].change if len(rows) > query.limit else None)
+        return Results(results=results, next=results[-1].change if more else None)
 
     async def records(self, query: RecordQuery) -> RawRecords:
         """A page of what a gateway sent, epoch by epoch."""
@@ -109,13 +113,25 @@ class Archive:
             WHERE e.gateway = ? AND (r.epoch, r.seq) > (?, ?) ORDER BY r.epoch, r.seq LIMIT ?
         """
         values = (query.gateway, epoch, seq, query.limit + 1)
-        rows = await self._database.query(lambda c: c.execute(statement, values).fetchall())
-        page = rows[: query.limit]
+        page, more = await self._database.query(lambda c: _page(c.execute(statement, values), query.limit))
         records = [
             RawRecord(epoch=name, seq=number, received=utc_text(received), record=WireRecord.model_validate_json(text))
             for _, name, number, received, text in page
         ]
-        return RawRecords(records=records, next=f"{page[-1][0]}-{page[-1][2]}" if len(rows) > query.limit else None)
+        return RawRecords(records=records, next=f"{page[-1][0]}-{page[-1][2]}" if more else None)
+
+
+def _page(cursor: sqlite3.Cursor, limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """Rows until there are enough of them, or of their bytes, and whether there are more; a row ends with its text."""
+    found: list[tuple[Any, ...]] = []
+    left = _PAGE_BYTES
+    for row in cursor:
+        left -= len(row[-1])
+        if found and (len(found) >= limit or left < 0):
+            cursor.close()
+            return found, True
+        found.append(row)
+    return found, False
 
 
 def _numbered(batch: Batch) -> list[tuple[int, WireRecord | Lost]]:

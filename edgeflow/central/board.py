@@ -32,7 +32,7 @@ class Board:
     def live(self, gateway: Gateway, record: WireRecord) -> None:
         """Shows a live value."""
         value = _json(record)
-        if len(value) <= _LARGEST_LIVE_BYTES and gateway.see(record):
+        if len(value) <= _LARGEST_LIVE_BYTES and gateway.see(record, value):
             self.hub.publish(f"live/{gateway.id}/{record.stream}/{record.key}", value)
 
     def result(self, gateway: str, record: WireRecord) -> None:

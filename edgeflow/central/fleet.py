@@ -39,6 +39,8 @@ from edgeflow.web.routes import HttpProblem
 
 _INSTANCE = re.compile(r"[a-z][a-z0-9_-]{0,199}$")
 _MOST_LIVE = 2000
+_MOST_LIVE_BYTES = 2 << 20
+"""What one gateway may have in memory as live values; what is more is not shown."""
 
 
 def digest(secret: str) -> str:
@@ -59,15 +61,20 @@ class Gateway:
     records: int = 0
     lost: int = 0
     sockets: set[web.WebSocketResponse] = field(default_factory=set)
-    live: dict[tuple[str, str], WireRecord] = field(default_factory=dict)
+    live: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    live_bytes: int = 0
+    live_dropped: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def see(self, record: WireRecord) -> bool:
-        """Notes a live value; False where there are too many keys already."""
+    def see(self, record: WireRecord, value: bytes) -> bool:
+        """Notes a live value; False where there are too many keys, or bytes, already."""
         name = (record.stream, record.key)
-        if name not in self.live and len(self.live) >= _MOST_LIVE:
+        known = self.live.get(name)
+        size = self.live_bytes + len(value) - (len(known) if known else 0)
+        if size > _MOST_LIVE_BYTES or (known is None and len(self.live) >= _MOST_LIVE):
+            self.live_dropped += 1
             return False
-        self.live[name] = record
+        self.live[name], self.live_bytes = value, size
         return True
 
     def wake(self) -> None:
@@ -162,6 +169,13 @@ class Fleet:
                 raise HttpProblem(
                     403, "Old token", "This token has expired; make another with `edgeflow central token NAME`."
                 )
+            other = connection.execute("SELECT id FROM gateway WHERE key_hash = ?", (key_hash,)).fetchone()
+            if other is not None and other != (gateway,):
+                detail = (
+                    "This key belongs to another gateway already. A state folder was copied, perhaps: remove "
+                    "`central.json` and `central.enrolling.json` in that of this gateway, and start it again."
+                )
+                raise HttpProblem(409, "Another gateway's key", detail)
             connection.execute(
                 "UPDATE enrolment_token SET used = ?, used_by = ? WHERE hash = ?", (now_ns, key_hash, token_hash)
             )

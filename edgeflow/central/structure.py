@@ -6,13 +6,16 @@ from edgeflow.document import MOST_PROBLEMS, Document, parse, suggestion, versio
 from edgeflow.errors import ConfigError, Problem
 from edgeflow.flow.document import FlowDocument, read_wire
 
+_MOST_PLACES = 50_000
+"""More keys and items than any flow has; each costs a server of many gateways its share of memory."""
+
 
 def checked(text: str, file: str) -> tuple[Document, FlowDocument, str]:
     """The document, its model and its version; raises ConfigError with every problem found.
 
     Kinds, tags, units and cycles are the gateway's to judge: only it knows what is installed and connected.
     """
-    source = parse(text, file)
+    source = parse(text, file, most_places=_MOST_PLACES)
     flow = source.model(FlowDocument)
     problems = _wires(source, flow)
     if problems:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from edgeflow.store.wire import WireRecord
 
 PROTOCOL = 1
 LARGEST_BATCH = 1000
+MOST_LOST = 10**9
+"""More than any queue holds: 1,000 results a second for eleven days."""
+DEEPEST_PARAMETERS = 20
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 GatewayName = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -42,8 +45,11 @@ class Batch(Said):
 
     @model_validator(mode="after")
     def _countable(self) -> Batch:
-        if self.seq + sum(item.lost if isinstance(item, Lost) else 1 for item in self.records) > 2**53:
+        lost = sum(item.lost for item in self.records if isinstance(item, Lost))
+        if self.seq + lost + len(self.records) > 2**53:
             raise ValueError("its numbers go beyond 2^53")
+        if lost > MOST_LOST:
+            raise ValueError(f"no queue loses {lost} results between two batches; at most {MOST_LOST} can be told")
         return self
 
 
@@ -80,10 +86,10 @@ class Gap(Said):
 class About(Said):
     """What a gateway says of itself."""
 
-    name: str = Field("", description="Its configured name.")
-    place: str = Field("", description="Its place in the plant.")
-    software: str = Field("", description="Version of EdgeFlow it runs.")
-    started: str | None = Field(None, description="When its agent began, RFC 3339 in UTC.")
+    name: str = Field("", max_length=200, description="Its configured name.")
+    place: str = Field("", max_length=500, description="Its place in the plant.")
+    software: str = Field("", max_length=100, description="Version of EdgeFlow it runs.")
+    started: str | None = Field(None, max_length=40, description="When its agent began, RFC 3339 in UTC.")
 
 
 class Enrolment(Said):
@@ -153,7 +159,7 @@ class Reported(Said):
 
     revision: int = Field(ge=0, description="Revision of the wishes that were dealt with; 0 for none.")
     about: About = Field(default_factory=About, description="What the gateway says of itself.")
-    flows: list[FlowReport] = Field(description="Every instance on the gateway.")
+    flows: list[FlowReport] = Field(max_length=2000, description="Every instance on the gateway.")
 
 
 class Announced(Said):
@@ -180,6 +186,23 @@ class FlowPush(Said):
     parameters: dict[str, Any] | None = Field(
         None, description="Parameters of the instance; null keeps those the gateway has."
     )
+
+    @field_validator("parameters")
+    @classmethod
+    def _flat(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        if given is not None and _nested(given) > DEEPEST_PARAMETERS:
+            raise ValueError(f"parameters are nested more than {DEEPEST_PARAMETERS} deep; write them flatter")
+        return given
+
+
+def _nested(value: Any) -> int:
+    """How deep lists and objects stand inside one another; given up beyond what is allowed."""
+    level, depth = [value], 0
+    while level and depth <= DEEPEST_PARAMETERS:
+        level = [part for each in level for part in (each.values() if isinstance(each, dict) else each)]
+        level = [part for part in level if isinstance(part, dict | list)]
+        depth += 1
+    return depth
 
 
 class Pushed(Said):

@@ -73,7 +73,7 @@ class Guard:
     async def identify(self, raw: web.Request, needs: Literal["nobody", "token", "device"]) -> str | None:
         """Who asks: "" for nobody in particular, `admin`, or a device's id; None where it does not suffice."""
         if needs == "nobody":
-            return ""
+            return await self.identify(raw, "token") or ""
         scheme, _, given = raw.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         given = given.strip()
         if scheme.lower() != "bearer" or not given or not given.isascii():
@@ -81,6 +81,10 @@ class Guard:
         if needs == "device":
             return await self._device(given) if self._device else None
         return "admin" if self._token and hmac.compare_digest(given.encode(), self._token) else None
+
+    async def trusts(self, raw: web.Request) -> bool:
+        """Whether whoever asks has a token, of whatever kind."""
+        return bool(await self.identify(raw, "token") or await self.identify(raw, "device"))
 
     @staticmethod
     def what_is_missing(needs: Literal["nobody", "token", "device"]) -> str:

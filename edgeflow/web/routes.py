@@ -29,6 +29,7 @@ from edgeflow.document import MOST_PROBLEMS, explain
 from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Problem, Rejected, Unconfirmed
 from edgeflow.web import openapi
 from edgeflow.web.guard import Guard
+from edgeflow.web.server import TRUST
 from edgeflow.web.static import Pages
 
 B = TypeVar("B")
@@ -140,6 +141,7 @@ def build_app(
     Serve it with `edgeflow.web.server.serve`. Everything goes through the guard first.
     """
     app = web.Application(middlewares=[_problems, _checked(guard)], client_max_size=body_limit)
+    app[TRUST] = guard.trusts
     app.on_response_prepare.append(_harden)
     document = orjson.dumps(openapi.document(routes, title=title, version=version))
 

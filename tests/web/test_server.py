@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -155,17 +156,21 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
 
 
 async def test_more_connections_than_allowed_are_closed_at_once() -> None:
-    limits = Limits(header_s=30, connections=3)
-    async with serve(app(), "127.0.0.1", 0, limits=limits) as served:
-        held = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(3)]
-        await until(lambda: served.stats.open == 3)
-        reader, extra = await asyncio.open_connection("127.0.0.1", served.port)
+    limits = Limits(header_s=30, connections=4, reserve=0)
+    async with serve(app(), "0.0.0.0", 0, limits=limits) as served:
+        local = replace(served, host="127.0.0.1")
+        held = []
+        for number in range(4):
+            source = (f"127.0.0.{2 + number % 2}", 0)
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=source)
+            writer.write(head(local, path="/slow"))
+            held.append(writer)
+            await until(lambda number=number: served.stats.requests == number + 1)
+        reader, extra = await asyncio.open_connection("127.0.0.1", served.port, local_addr=("127.0.0.4", 0))
         assert await read_to_end(reader) == b""
         assert served.stats.refused == 1
-        first_reader, first = held[0]
-        first.write(head(served, more="Connection: close\r\n"))
-        assert (await read_to_end(first_reader)).endswith(b"hello")
-        for _, writer in [*held, (reader, extra)]:
+        assert served.stats.displaced == 0, "who is busy gives way to nobody"
+        for writer in [*held, extra]:
             writer.close()
 
 
