@@ -11,11 +11,12 @@ from edgeflow.agent import views
 from edgeflow.agent.core import Core
 from edgeflow.andon.call import BUTTONS
 from edgeflow.clock import utc_text
+from edgeflow.devices.devices import Held
 from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.output import OutputStatus
 from edgeflow.devices.plan import Element
 from edgeflow.devices.tool import address_of
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown, Rejected, Unconfirmed
 from edgeflow.model import Record, Request, Scalar
 from edgeflow.outputs.arbitration import OFF, OPERATOR
 from edgeflow.units import NS_PER_S
@@ -189,15 +190,21 @@ class View:
         self._core.conductor.override(request, f"{tag} = {value!r}: {reason}")
         try:
             if self._core.config.outputs[output].implicit:
-                await self._once(tag, value)
+                held = await self._once(tag, value)
             else:
                 await self._shown(output)
+                held = Held(value)
         except (Rejected, LinkDown) as error:  # what was answered with an error must not happen later
             self._core.conductor.relent(request, before, str(error))
             raise
         await self._core.conductor.committed()
         return views.Written(
-            tag=tag, value=value, at=utc_text(self._core.clock.now_ns()), until=utc_text(now_ns + lease_ns)
+            tag=tag,
+            value=value,
+            holds=wire(held.value),
+            note=held.note,
+            at=utc_text(self._core.clock.now_ns()),
+            until=utc_text(now_ns + lease_ns),
         )
 
     def _driving(self, tag: str) -> tuple[str, str, Element]:
@@ -207,11 +214,16 @@ class View:
                     return output, name, element
         raise Rejected(f"{tag} is not writable; say `writable: true` at the tag if it may be written")
 
-    async def _once(self, tag: str, value: Scalar) -> None:
-        """Writes an ordinary tag and reads it back. Raises Rejected or LinkDown."""
-        time = asyncio.get_running_loop().time
-        await self._core.devices.write(tag, value, time() + WRITE_S)
-        await self._core.devices.confirm(tag, value, time() + WRITE_S)
+    async def _once(self, tag: str, value: Scalar) -> Held:
+        """Writes an ordinary tag; tells what the device holds then. Raises Rejected or LinkDown."""
+        time, devices, said = asyncio.get_running_loop().time, self._core.devices, ""
+        before = self._core.columns.value(tag)[0]
+        try:
+            await devices.write(tag, value, time() + WRITE_S)
+        except Unconfirmed as error:  # the driver has looked itself
+            said = str(error)
+        held = await devices.confirm(tag, value, time() + WRITE_S, before=before)
+        return Held(held.value, held.note or said) if held.value is None else held
 
     async def _shown(self, output: str) -> None:
         """Waits until the device has what was decided. Raises Rejected or LinkDown where it has not."""

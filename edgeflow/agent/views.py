@@ -246,7 +246,9 @@ class Written(Told):
     """A manual write that was done."""
 
     tag: str = Field(description="The tag.")
-    value: bool | int | float | str | None = Field(description="What was written.")
+    value: bool | int | float | str | None = Field(description="What was sent; the device has acknowledged it.")
+    holds: bool | int | float | str | None = Field(None, description="What the device holds now, where that is known.")
+    note: str = Field("", description="In what it differs from what was sent, or why it is not known; else empty.")
     at: Time = Field(description="When the device had it.")
     until: Time | None = Field(None, description="When the request ends by itself.")
 

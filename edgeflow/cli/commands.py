@@ -195,7 +195,12 @@ def write(
     token, agent = api.token_in(state_dir(state)), _agent(url)
     body = {"value": _typed(value, api.get(agent, address)["type"]), "lease": lease, "reason": reason}
     done = api.post(agent, address, body, token)
-    print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")
+    if done["note"]:
+        print(f"{tag}: {done['note']}")
+    else:
+        print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")
+    if done["note"] and done["holds"] is not None:
+        raise typer.Exit(EXIT_FAILURE)
 
 
 def _agent(url: str | None) -> str:

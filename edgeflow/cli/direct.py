@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,13 @@ import structlog
 from edgeflow.cli.source import AgentLinks, read_source
 from edgeflow.clock import SystemClock
 from edgeflow.devices.devices import Devices
-from edgeflow.devices.output import same
 from edgeflow.devices.part import part
 from edgeflow.document import suggestion
 from edgeflow.driver import Home
-from edgeflow.errors import EdgeFlowError, LinkDown, Rejected
-from edgeflow.model import BAD, Scalar
+from edgeflow.errors import EdgeFlowError, Rejected, Unconfirmed
+from edgeflow.model import Scalar
 
 _PATIENCE_S = 5.0
-_SHOWS_S = 2.0
-"""How long a device may take until it shows what was written."""
 
 
 def write_here(tag: str, typed: Callable[[str], Any], config: Path) -> str | None:
@@ -45,20 +43,20 @@ def write_here(tag: str, typed: Callable[[str], Any], config: Path) -> str | Non
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     homes: dict[str, Home] = {}
     devices = Devices(plant, {}, lambda block: None, SystemClock(), lambda name: homes.setdefault(name, Home()))
-    asyncio.run(_written(devices, tag, value, readable=plant.plans[tag].read))
+    asyncio.run(_written(devices, tag, value))
     return None
 
 
-async def _written(devices: Devices, tag: str, value: Scalar, *, readable: bool) -> None:
+async def _written(devices: Devices, tag: str, value: Scalar) -> None:
     loop = asyncio.get_running_loop()
     failed: EdgeFlowError | None = None
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(devices.run())
         try:
-            await devices.write(tag, value, loop.time() + _PATIENCE_S)
+            with suppress(Unconfirmed):  # what the device holds is told below
+                await devices.write(tag, value, loop.time() + _PATIENCE_S)
             print(f"{tag}: {value!r} was sent and acknowledged")
-            if readable:
-                await _looked_at(devices, tag, value)
+            await _looked_at(devices, tag, value)
         except EdgeFlowError as error:  # not in a group of errors: it is told as it is
             failed = error
         running.cancel()
@@ -67,19 +65,8 @@ async def _written(devices: Devices, tag: str, value: Scalar, *, readable: bool)
 
 
 async def _looked_at(devices: Devices, tag: str, value: Scalar) -> None:
-    """Whether the device holds it; raises EdgeFlowError with what it holds instead."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + _SHOWS_S
-    while True:
-        try:
-            found = await devices.read(tag, loop.time() + _PATIENCE_S)
-        except (LinkDown, Rejected) as error:
-            print(f"{tag} cannot be read back: {error}", file=sys.stderr)
-            return
-        if found.quality != BAD and same(found.value, value):
-            print(f"{tag} = {found.value!r}")
-            return
-        if loop.time() >= until:
-            told = found.reason if found.quality == BAD else f"the device holds {found.value!r}"
-            raise EdgeFlowError(f"{tag}: {value!r} was sent and acknowledged, but {told}")
-        await asyncio.sleep(0.1)
+    """Tells what the device holds; raises EdgeFlowError where that is something else."""
+    held = await devices.confirm(tag, value, asyncio.get_running_loop().time() + _PATIENCE_S)
+    if held.note and held.value is not None:
+        raise EdgeFlowError(f"{tag}: {held.note}")
+    print(f"{tag}: {held.note}" if held.note else f"{tag} = {held.value!r}")

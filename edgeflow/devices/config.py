@@ -116,6 +116,11 @@ class TagOptions(Strict):
     )
     writable: bool = Field(default=False, description="Whether outputs and operators may write the tag.")
     read: bool = Field(default=True, description="False where the tag can only be written.")
+    reads_as: str | None = Field(
+        default=None,
+        description="The tag of this device that tells what was written here: it is read back in its place, as where "
+        "a command and what became of it are two registers.",
+    )
     about: str = Field(default="", description="What the tag means, for people.")
 
 
@@ -313,6 +318,8 @@ class _Reading:
         for key, tag in model.tags.items():
             if reason := link.driver.unfit(model, tag):
                 self._problem((*at, "tags", key), reason, document)
+            if tag.reads_as is not None:
+                self._reads_as((*at, "tags", key, "reads_as"), model, tag, document)
         on_connect = []
         for i, entry in enumerate(model.on_connect):
             if reason := link.driver.unfit(model, entry):
@@ -340,6 +347,16 @@ class _Reading:
             model.template or "",
             model.given,
         )
+
+    def _reads_as(self, at: At, model: Any, tag: Any, document: Document) -> None:
+        other = model.tags.get(tag.reads_as)
+        if other is None:
+            message = f"there is no tag {tag.reads_as!r} in this device{suggestion(tag.reads_as, model.tags)}"
+            self._problem(at, message, document)
+        elif not other.read:
+            self._problem(at, f"{tag.reads_as} is not read either; name a tag that is", document)
+        elif not tag.writable:
+            self._problem(at, "nothing is written to this tag; say `writable: true`, or leave `reads_as` out", document)
 
     def _tag(self, device: str, name: str, model: Any, driver: AnyDriver, document: Document) -> TagPlan:
         at: At = ("devices", device, "tags", name)
@@ -370,6 +387,7 @@ class _Reading:
             model.counter,
             model.read,
             model.every,
+            (model.reads_as and f"{device}/{model.reads_as}") or "",
         )
 
 

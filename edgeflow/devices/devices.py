@@ -16,7 +16,6 @@ from edgeflow.devices.intake import DeviceStatus
 from edgeflow.devices.link import TICK_S, Link, LinkStatus
 from edgeflow.devices.output import (
     LOOK_AGAIN_S,
-    LOOKS,
     UNSURE,
     ElementState,
     Output,
@@ -24,6 +23,7 @@ from edgeflow.devices.output import (
     OutputStatus,
     OutputWriter,
     same,
+    verify_s,
 )
 from edgeflow.devices.patience import Custom
 from edgeflow.devices.plan import DevicePlan, OutputBinding, Plant, TagPlan
@@ -33,7 +33,7 @@ from edgeflow.driver import Ask, Column, Home, Reads, Writes, poll
 from edgeflow.errors import LinkDown, Rejected, Silent, Unconfirmed
 from edgeflow.model import BAD, GOOD, Block, Sample, Scalar
 from edgeflow.outputs.arbitration import Decision
-from edgeflow.units import NS_PER_S
+from edgeflow.units import NS_PER_S, duration_text
 
 T = TypeVar("T")
 
@@ -48,6 +48,17 @@ class Status:
     links: tuple[LinkStatus, ...]
     devices: tuple[DeviceStatus, ...]
     outputs: tuple[OutputStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is known after a write that was acknowledged: what the device holds now, None where nothing tells.
+
+    `note` says in what it differs from what was sent, or why nothing tells; "" where it is the same.
+    """
+
+    value: Scalar = None
+    note: str = ""
 
 
 class Devices:
@@ -102,6 +113,8 @@ class Devices:
         for name, element in binding.elements.items():
             plan = self._plant.plans[element.tag]
             back = self._plant.plans[element.read_back] if element.read_back else None
+            if back is plan:
+                back = self._told_by(plan)
             writer = self._writer(plan.tag.device)
             title = f"{binding.plan.name}.{name}"
             state = ElementState(title, element, plan, back if back and back.read else None, refresh_s, writer)
@@ -301,23 +314,41 @@ class Devices:
             await asyncio.sleep(_READY_S)
         return device, link.connection
 
-    async def confirm(self, tag: str, value: Scalar, deadline: float) -> None:
-        """Reads back what `write` has written, where that is possible. Raises LinkDown, and Unconfirmed if not held."""
+    async def confirm(self, tag: str, value: Scalar, deadline: float, *, before: Scalar = None) -> Held:
+        """What the device holds of what `write` has written and the device has acknowledged.
+
+        Waits for it as long as `verify` says. `before`: what it held before, where that is known.
+        """
         plan = self._known(tag)
-        link = self._links[self._devices[plan.tag.device].plan.link]
-        if not plan.read or (link.connection and not isinstance(link.connection.session, Reads)):
-            return
+        back, time = self._told_by(plan), asyncio.get_running_loop().time
+        if back is None:
+            return Held(None, "sent and acknowledged; nothing reads it back")
+        device = self._devices[plan.tag.device]
         wanted, _ = value_of(plan, raw_of(plan, value))
-        for look in range(LOOKS):
-            await asyncio.sleep(LOOK_AGAIN_S if look else 0)
+        patience_s = verify_s(device.plan, plan)
+        until = min(deadline, time() + patience_s)
+        while True:
             try:
-                found = await self.read(tag, deadline)
+                found = await self.read(back.tag.name, deadline)
             except (LinkDown, Rejected) as error:
-                kind = LinkDown if isinstance(error, LinkDown | Silent) else Unconfirmed
-                raise kind(f"{tag}: the device took it, but it cannot be read back: {error}") from error
+                return Held(None, f"sent and acknowledged; it cannot be read back: {error}")
             if found.quality != BAD and same(found.value, wanted):
-                return
-        raise Unconfirmed(f"{tag}: {found.reason or f'{tag} reads {found.value!r} where {wanted!r} was written'}")
+                return Held(found.value)
+            if time() + LOOK_AGAIN_S > until:
+                break
+            await asyncio.sleep(LOOK_AGAIN_S)
+        if found.quality == BAD:
+            return Held(None, f"sent and acknowledged; it cannot be read back: {found.reason}")
+        holder = "the device" if back is plan else back.tag.name
+        if before is not None and same(found.value, before):
+            within = duration_text(round(patience_s * NS_PER_S))
+            return Held(found.value, f"sent {wanted!r}, not yet: after {within} {holder} still holds {found.value!r}")
+        return Held(found.value, f"sent {wanted!r}, {holder} holds {found.value!r}")
+
+    def _told_by(self, plan: TagPlan) -> TagPlan | None:
+        """The tag that tells what was written to one; None where nothing does."""
+        back = self._plant.plans[plan.reads_as] if plan.reads_as else plan
+        return back if back.read else None
 
     async def _ask(
         self,

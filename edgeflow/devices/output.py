@@ -50,7 +50,8 @@ _HALF_PERIOD_NS = {"flash": NS_PER_S // 2, "flash_fast": NS_PER_S // 4}  # 1 Hz 
 UNSURE = "it was sent but not acknowledged, so nobody knows whether the device took it; reading the tag tells"
 """What is known of a write without an answer."""
 LOOK_AGAIN_S = 0.25  # a PLC takes over what was written only with its next scan
-LOOKS = 3
+VERIFY_S = 2.0
+"""How long a device may take until it shows what it has acknowledged, where its `verify` does not say."""
 _RETRY_S = 1.0
 _UNSENT: Any = object()
 
@@ -84,7 +85,7 @@ class ElementState:
     """One element: what it shall show, what was written last, and what is known of it."""
 
     __slots__ = (
-        "asked", "back", "check_s", "half_ns", "level", "looks", "name", "plan", "raws",
+        "asked", "back", "check_s", "differs_s", "half_ns", "level", "name", "plan", "raws",
         "reason", "refresh_s", "retry_s", "sent", "sent_s", "settled", "shown", "table", "writer",
     )  # fmt: skip
 
@@ -113,13 +114,13 @@ class ElementState:
         self.sent: Any = _UNSENT
         self.sent_s = self.retry_s = 0.0
         self.check_s: float | None = None
-        self.looks = 0
+        self.differs_s: float | None = None  # since when the device holds something else
         self.shown, self.reason = "unknown", UNSURE if self.asked else reason
 
     def want(self, level: Scalar, *, frozen: bool = False) -> None:
         """Takes over a level. `frozen`: nobody will be there to toggle, so flashing becomes steady on."""
         self.level, self.half_ns, self.raws = level, 0, ()
-        self.retry_s = 0.0
+        self.retry_s, self.differs_s = 0.0, None
         self.settled = level is None
         self.asked = False
         try:
@@ -154,17 +155,17 @@ class ElementState:
         if self.back is None:
             self.succeed()
         else:
-            self.check_s, self.looks = now_s, 0
+            self.check_s = now_s
 
     def succeed(self) -> None:
         if self.shown == "failed":
             log.info("output back", output=self.name)
-        self.shown, self.reason, self.check_s, self.settled = "ok", "", None, True
+        self.shown, self.reason, self.check_s, self.differs_s, self.settled = "ok", "", None, None, True
 
     def fail(self, reason: str, retry_s: float = 0.0) -> None:
         if self.shown != "failed":
             log.warning("output failed", output=self.name, reason=reason)
-        self.shown, self.reason, self.check_s, self.settled = "failed", reason, None, True
+        self.shown, self.reason, self.check_s, self.differs_s, self.settled = "failed", reason, None, None, True
         self.sent, self.retry_s, self.asked = _UNSENT, retry_s, False
 
 
@@ -303,11 +304,11 @@ class OutputWriter:
             if not reason and same(value, wanted):
                 element.succeed()
                 continue
-            element.looks += 1
             element.check_s = now_s + LOOK_AGAIN_S
-            if element.looks >= LOOKS:
+            element.differs_s = element.differs_s or now_s
+            if element.check_s > element.differs_s + verify_s(self.plan, element.plan):
                 self.stats.mismatched += 1
-                told = reason or f"{element.back.tag.name} reads {value!r} where {wanted!r} was written"
+                told = reason or f"sent {wanted!r}, but {element.back.tag.name} holds {value!r}"
                 element.fail(told, now_s + _RETRY_S)
 
     async def _sleep(self, loop: asyncio.AbstractEventLoop, now_s: float) -> None:
@@ -385,6 +386,15 @@ class Output:
         decision = self._decision
         settled = all(element.settled for element in states)
         return OutputStatus(self.binding.plan.name, decision.levels, decision.winners, worst, reason, settled)
+
+
+def verify_s(device: DevicePlan, tag: TagPlan) -> float:
+    """How long a written value is waited for: as `verify` of the tag or its device says, where that is a time."""
+    for model in (tag.point, device.config):
+        given = getattr(model, "verify", None)
+        if isinstance(given, int) and not isinstance(given, bool):
+            return given / NS_PER_S
+    return VERIFY_S
 
 
 def same(a: Scalar, b: Scalar) -> bool:

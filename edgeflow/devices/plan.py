@@ -22,7 +22,7 @@ class TagPlan:
     `raw` is the type that the driver yields and takes. `silence_ns`: a pushed tag that is not heard for so
     long is BAD; None for as long as its device, 0 for never. `every_ns`: how often it is read, None for as
     often as its device. `map` and `counter` do not change the value: they are for the nodes that read it.
-    `counter` is as it was written, in counts of the device.
+    `counter` is as it was written, in counts of the device. `reads_as`: the tag that tells what was written.
     """
 
     tag: Tag
@@ -37,6 +37,7 @@ class TagPlan:
     counter: CounterSettings | None = None
     read: bool = True
     every_ns: int | None = None
+    reads_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,12 +243,26 @@ def test_what_a_device_does_not_keep_is_told_after_reading_it_back(site: Folder)
         def __setitem__(self, key: int, value: Any) -> None:
             pass
 
-    async def work(site: Folder, gateway: Gateway) -> None:
+    async def work(site: Folder, gateway: Gateway) -> Any:
         site.wire.values = Deaf(site.wire.values)
-        with pytest.raises(Rejected, match=r"d/limit reads 0\.0 where 50\.0 was written"):
-            await write(gateway, "d/limit", 50.0)
+        return await write(gateway, "d/limit", 50.0)
 
-    with_gateway(work)(site)
+    written = with_gateway(work)(site)
+    assert (written.value, written.holds) == (50.0, 0.0)
+    assert written.note == "sent 50.0, not yet: after 2 s the device still holds 0.0"
+
+
+def test_a_device_that_limits_a_value_is_told_with_both(site: Folder) -> None:
+    class Limited(dict[int, Any]):
+        def __setitem__(self, key: int, value: Any) -> None:
+            super().__setitem__(key, min(value, 20.0) if key == 4 else value)
+
+    async def work(site: Folder, gateway: Gateway) -> Any:
+        site.wire.values = Limited(site.wire.values)
+        return await write(gateway, "d/limit", 99.0)
+
+    written = with_gateway(work)(site)
+    assert (written.value, written.holds, written.note) == (99.0, 20.0, "sent 99.0, the device holds 20.0")
 
 
 def test_a_flow_that_a_person_has_outdone_has_its_tag_again_after_the_lease(site: Folder) -> None:

@@ -213,7 +213,7 @@ async def test_what_is_read_back_differently_is_failed_with_the_reason(rig: Any)
         wire.values = Stuck({**wire.values, 0: False})
         await asyncio.sleep(3)
         assert plant.output("lamp").shown == "failed"
-        assert plant.output("lamp").reason == "io1/red reads False where True was written"
+        assert plant.output("lamp").reason == "sent True, but io1/red holds False"
         wire.values = dict(wire.values)
         await asyncio.sleep(3)
         assert plant.output("lamp").shown == "ok"
