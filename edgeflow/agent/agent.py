@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from edgeflow.agent.tasks import insistence, kept_up
 from edgeflow.clock import SystemClock
 from edgeflow.devices.devices import Devices
 from edgeflow.engine.engine import VERSION_NS, Engine
+from edgeflow.errors import ConfigError
 from edgeflow.model import Call, Record
 from edgeflow.notify import notify
 from edgeflow.services.reach import Reach
@@ -57,7 +59,8 @@ class Agent:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Runs until `stop` is set: outputs show their exit patterns, everything is committed, nothing is left."""
-        token = admin_token(self._state)
+        _private(self._state)
+        token = _token(self._state)
         documents = Documents(self._state / "documents.json")
         store = await Store.open(self._state / "edgeflow.db", self._config.root.store)
         try:
@@ -164,6 +167,22 @@ def _listen(config: Config) -> Listening:
     """Claims the address of the pages; raises ConfigError where this user may never have it."""
     http, refused = config.root.http, partial(config.source.problem, ("http", "port"))
     return listen(http.host, http.port, "`http: {port: ...}` in the configuration", refused)
+
+
+def _private(state: Path) -> None:
+    """The state folder is for its owner alone; where it cannot be made, the store says so."""
+    with suppress(OSError):
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state.chmod(0o700)
+
+
+def _token(state: Path) -> str:
+    """The token of the pages. Where none can be kept there is one that nobody knows: machines come first."""
+    try:
+        return admin_token(state)
+    except ConfigError as error:
+        log.error("nothing can be changed over HTTP", reason=str(error))
+        return secrets.token_urlsafe(32)
 
 
 def _front() -> type[Front]:

@@ -101,6 +101,8 @@ class Conductor:
         self._unsaved, self._committing = _Unsaved(), asyncio.Lock()
         self._refused = ""
         self._kept: set[str] = set()
+        self._lives = store.lives
+        self.pointers: dict[str, FlowPointer] = {}
 
     def block(self, block: Block) -> None:
         """A device has delivered."""
@@ -116,8 +118,8 @@ class Conductor:
 
     @property
     def refused(self) -> str:
-        """Why the disk takes nothing; empty where it does."""
-        return self._refused
+        """Why nothing reaches the disk; empty where it does."""
+        return self._refused or self._store.trouble
 
     def answer(self, answer: Answer) -> None:
         """A call is done."""
@@ -261,6 +263,10 @@ class Conductor:
             )
         except StoreError as error:
             self._keep(work, str(error))
+            if self._store.lives != self._lives:  # an empty one has taken the place of what was damaged
+                self._lives = self._store.lives
+                self.engine.save_all()
+                self._unsaved.pointers = {**self.pointers, **self._unsaved.pointers}
             return
         if self._refused:
             log.info("the disk takes data again", records=len(work.records), lost=self.stats.lost)
@@ -298,8 +304,10 @@ class Conductor:
         try:
             async with asyncio.timeout(_COMMITTED_S):
                 await event.wait()
+            if self._store.trouble:
+                raise LinkDown(f"it is in force, but could not be saved: {self._store.trouble}")
         except TimeoutError:
-            raise LinkDown(f"it is in force, but could not be saved: {self._refused or 'the disk is slow'}") from None
+            raise LinkDown(f"it is in force, but could not be saved: {self.refused or 'the disk is slow'}") from None
         finally:
             if event in self._unsaved.waiting:
                 self._unsaved.waiting.remove(event)

@@ -67,13 +67,13 @@ class Deployments:
         self._store, self._documents, self._clock = store, documents, clock
         self._trial_ns = config.root.deploy.trial
         self._lock = asyncio.Lock()
-        self._pointers: dict[str, FlowPointer] = {}
+        self._pointers = conductor.pointers
         self._refused: dict[str, Refusal] = {}
         self._trials: dict[str, Trial] = {}
 
     async def start(self) -> None:
         """Starts every configured instance: the version on trial, else the last good one, else the file's."""
-        self._pointers = dict(await self._store.pointers())
+        self._pointers.update(await self._store.pointers())
         for instance in self._config.flows:
             await self._recall(instance)
             await self._begin(instance)

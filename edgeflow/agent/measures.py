@@ -114,7 +114,16 @@ class AgentMeasures(Collector):
             left_s = outbox.left_ns / NS_PER_S
             yield _gauge("edgeflow_outbox_left_seconds", "How long the queue lasts at this pace.", {(): left_s})
         yield _counter("edgeflow_outbox_appended", "Results queued.", {(): stats.appended})
-        yield _counter("edgeflow_outbox_dropped", "Results lost because the queue was full.", {(): stats.dropped})
+        dropped: dict[_Labels, float] = {(("class", name),): count for name, count in stats.dropped_of.items()}
+        yield _counter("edgeflow_outbox_dropped", "Results lost because the queue was full.", dropped)
+        store = self._core.store
+        yield _gauge(
+            "edgeflow_outbox_full", "Whether the queue is full and drops results.", {(): float(bool(store.full))}
+        )
+        troubled = bool(self._core.conductor.refused or store.damage)
+        yield _gauge(
+            "edgeflow_store_trouble", "Whether nothing can be saved, or what was is damaged.", {(): float(troubled)}
+        )
         yield _counter("edgeflow_store_commits", "Commits.", {(): stats.commits})
         yield _gauge("edgeflow_store_commit_seconds", "Length of the newest commit.", {(): stats.commit_ns / 1e9})
         yield _counter("edgeflow_store_written_bytes", "Written to the disk.", {(): self._core.store.written_bytes})

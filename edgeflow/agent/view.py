@@ -54,8 +54,8 @@ class View:
         connecting = [d.name for d in self._core.devices.status().devices if d.state == "connecting"]
         if connecting:
             problems.append(f"not yet connected: {', '.join(connecting)}")
-        if self._core.conductor.refused:
-            problems.append(f"nothing can be saved: {self._core.conductor.refused}")
+        if trouble := self._trouble():
+            problems.append(trouble)
         return problems
 
     def status(self) -> views.Status:
@@ -159,8 +159,18 @@ class View:
             capacity_left_s=status.left_ns / NS_PER_S if status.left_ns is not None else None,
             dropped=self._core.store.stats.dropped,
             refused=len(self._uplink.aside) if self._uplink is not None else 0,
-            trouble=self._core.conductor.refused,
+            trouble=self._trouble(),
         )
+
+    def _trouble(self) -> str:
+        """What is wrong with what is kept: on the disk, or lost from it."""
+        refused, store = self._core.conductor.refused, self._core.store
+        found = [f"nothing can be saved: {refused}"] if refused else []
+        if store.damage:
+            found.append(f"the database was damaged and set aside, an empty one is used: {store.damage}")
+        if store.full:
+            found.append(f"the queue of results is full; dropped so far: {store.full}")
+        return "; ".join(found)
 
     def _central(self) -> views.Central:
         settings, uplink = self._core.config.root.central, self._uplink

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import signal
 import sys
 import time
@@ -21,17 +22,39 @@ from edgeflow.notify import notify
 Loop = Literal["uvloop", "asyncio"]
 
 
+_AT_ONCE = 4096
+"""So many bytes a pipe takes without waiting once it is writable (PIPE_BUF)."""
+
+
 class _Lines:
-    """Where log lines go. One that cannot be written is lost: a full disk or a broken pipe must not end the process."""
+    """Where log lines go. One that cannot be written is lost: neither a full disk nor a broken pipe may end the
+    process, and a reader that has stopped reading must not hold it up."""
 
     def __init__(self, file: TextIO | None) -> None:
-        self._file = file
+        self._file, self._lost = file, 0
+        try:
+            self._fd = file.fileno() if file is not None else -1
+        except (OSError, ValueError):
+            self._fd = -1
 
     def write(self, text: str) -> int:
-        if self._file is not None:
-            with suppress(OSError, ValueError):
-                return self._file.write(text)
+        if self._fd < 0:
+            if self._file is not None:
+                with suppress(OSError, ValueError):
+                    self._file.write(text)
+        else:
+            if self._lost and self._written(f"{self._lost} lines were lost: nobody read them\n"):
+                self._lost = 0
+            self._lost += not self._written(text)
         return len(text)
+
+    def _written(self, text: str) -> bool:
+        """Writes what goes without waiting; whether all of it went."""
+        left = text.encode(errors="replace")
+        with suppress(OSError, ValueError):
+            while left and select.select([], [self._fd], [], 0)[1]:
+                left = left[os.write(self._fd, left[:_AT_ONCE]) :]
+        return not left
 
     def flush(self) -> None:
         if self._file is not None:

@@ -387,6 +387,12 @@ class Engine:
         self.records, self.calls_after_commit, self._gone = [], [], set()
         return commit
 
+    def save_all(self) -> None:
+        """The next commit has every state, also those that did not change: what was saved is lost."""
+        for flow in self.flows.values():
+            for step in flow.steps:
+                step.saved, step.saved_steps = None, -1
+
     @staticmethod
     def _save(instance: str, step: Step, states: dict[tuple[str, str], bytes | None]) -> None:
         step.saved_steps = step.steps

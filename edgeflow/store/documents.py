@@ -17,7 +17,7 @@ from tinydb.storages import Storage
 
 from edgeflow.document import canonical
 from edgeflow.model import Value
-from edgeflow.store.database import StoreError
+from edgeflow.store.aside import set_aside
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 class AtomicStorage(Storage):
     """TinyDB's data in one JSON file that is always whole; the copy before it is kept as `*.previous`.
 
-    Raises StoreError where neither copy can be read.
+    Where neither can be read both are set aside, and there are none.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,10 +59,10 @@ class AtomicStorage(Storage):
             return data
         data = _parsed(self._previous)
         if data is None:
-            raise StoreError(
-                f"{self._path} and its previous copy cannot be read; move both away to start with none, "
-                "the central server sends the flows again"
-            )
+            for path in (self._path, self._previous):
+                if path.exists():
+                    set_aside(path)
+            return None
         log.error("documents unreadable, the previous copy is used", file=str(self._path))
         replace_file(self._path, self._previous.read_bytes())
         return data

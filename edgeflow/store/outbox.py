@@ -24,6 +24,12 @@ CREATE TABLE outbox_head (
 )
 """
 WITH_VERSION = "ALTER TABLE outbox_head ADD COLUMN version INTEGER NOT NULL DEFAULT 0"
+WITH_CLASSES = """
+ALTER TABLE outbox RENAME COLUMN final TO class;
+UPDATE outbox SET class = class + 1
+"""
+CLASSES = ("raw", "provisional", "final")
+"""What is queued, the least precious first: single values, results that are restated, and those that are not."""
 ROW_BYTES = 32
 """What a row costs in the file beside its record: key, times and its share of the page, rounded up."""
 
@@ -32,10 +38,10 @@ _TRIM_ROWS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A record ready to be queued."""
+    """A record ready to be queued; `rank` is the place of its class in `CLASSES`."""
 
     at_ns: int
-    final: bool
+    rank: int
     record: bytes
     version: int
 
@@ -97,7 +103,7 @@ def append(connection: sqlite3.Connection, before: Head, rows: Sequence[Row]) ->
     """Queues rows; their numbers follow the last one."""
     numbered = enumerate(rows, before.last_seq + 1)
     connection.executemany(
-        "INSERT INTO outbox VALUES (?, ?, ?, ?)", ((seq, row.at_ns, row.final, row.record) for seq, row in numbered)
+        "INSERT INTO outbox VALUES (?, ?, ?, ?)", ((seq, row.at_ns, row.rank, row.record) for seq, row in numbered)
     )
     return replace(
         before,
@@ -124,21 +130,24 @@ def take_out(connection: sqlite3.Connection, before: Head, seq: int) -> Head:
     return _without(before, sizes)
 
 
-def trim(connection: sqlite3.Connection, before: Head, limit_bytes: int) -> Head:
-    """Drops the oldest until the queue fits: what can still be restated first, final results last.
+def trim(connection: sqlite3.Connection, before: Head, limit_bytes: int) -> tuple[Head, tuple[int, ...]]:
+    """Drops the least precious class first, the oldest of it first, until the queue fits; how many of each class.
 
     Frees a little more than it must, so that a full queue is not trimmed at every commit.
     """
-    now = before
+    now, counts = before, [0] * len(CLASSES)
     wanted = limit_bytes - limit_bytes // 64
-    while now.bytes > wanted and now.count:
-        oldest = "SELECT seq, length(record) FROM outbox {} ORDER BY seq LIMIT ?"
-        rows = connection.execute(oldest.format("WHERE NOT final"), (_TRIM_ROWS,)).fetchall()
-        rows = rows or connection.execute(oldest.format(""), (_TRIM_ROWS,)).fetchall()
-        dropped = list(_first(rows, now.bytes - wanted))
-        connection.executemany("DELETE FROM outbox WHERE seq = ?", ((seq,) for seq, _ in dropped))
-        now = _without(now, dropped)
-    return now
+    for rank in range(len(CLASSES)):
+        while now.bytes > wanted:
+            oldest = "SELECT seq, length(record) FROM outbox WHERE class = ? ORDER BY seq LIMIT ?"
+            rows = connection.execute(oldest, (rank, _TRIM_ROWS)).fetchall()
+            if not rows:
+                break
+            dropped = list(_first(rows, now.bytes - wanted))
+            connection.executemany("DELETE FROM outbox WHERE seq = ?", ((seq,) for seq, _ in dropped))
+            now = _without(now, dropped)
+            counts[rank] += len(dropped)
+    return now, tuple(counts)
 
 
 def _first(rows: Iterable[tuple[int, int]], needed_bytes: int) -> Iterable[tuple[int, int]]:

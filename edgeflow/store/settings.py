@@ -13,6 +13,6 @@ class StoreSettings(Strict):
     outbox_mb: int = Field(
         default=512,
         ge=1,
-        description="Largest size of the queue of results in megabytes. When it is full the oldest provisional "
-        "results are dropped first, final ones last.",
+        description="Largest size of the queue of results in megabytes. When it is full single values are "
+        "dropped first, then provisional results, final ones last, the oldest of each first.",
     )

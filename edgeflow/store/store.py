@@ -6,10 +6,8 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from struct import Struct
-from struct import error as StructError  # noqa: N812 - a class
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import orjson
@@ -18,17 +16,18 @@ import structlog
 from edgeflow.clock import monotonic_ns, utc_ns
 from edgeflow.model import Call, Record, Value
 from edgeflow.store import outbox
-from edgeflow.store.database import Database, Schema
+from edgeflow.store.aside import set_aside
+from edgeflow.store.database import Damaged, Database, Schema
 from edgeflow.store.rate import FillRate, time_left_ns
+from edgeflow.store.rows import queueable, save_calls, save_good, save_states
 from edgeflow.store.settings import StoreSettings
-from edgeflow.store.wire import call_bytes, call_of, encode
+from edgeflow.store.wire import call_of
 from edgeflow.units import duration_text
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-LARGEST_RECORD_BYTES = 256 << 10
 BATCH_BYTES = 512 << 10
 
 _SCHEMA = Schema(
@@ -78,10 +77,10 @@ CREATE TABLE good_state (
     PRIMARY KEY (flow, node)
 ) WITHOUT ROWID
 """,
+        outbox.WITH_CLASSES,
     ),
 )
 _AUDIT_KEPT = 10_000
-_INT64 = Struct(">q").pack
 _FORGET_AT = 5_000
 
 
@@ -145,13 +144,14 @@ class StoreStats:
     appended: int = 0
     acknowledged: int = 0
     dropped: int = 0
+    dropped_of: dict[str, int] = field(default_factory=lambda: dict.fromkeys(outbox.CLASSES, 0))
     commit_ns: int = 0
 
 
 class _Written(NamedTuple):
     head: outbox.Head
     oldest_ns: int | None
-    dropped: int
+    dropped: tuple[int, ...] = ()
 
 
 class Store:
@@ -168,16 +168,44 @@ class Store:
         self._dropping_since_ns: int | None = None
         self._dropped_before = 0
         self.stats = StoreStats()
+        self.damage = ""
+        """What was found damaged and set aside since the start of the process."""
+        self.lives = 1
+        """Counts the databases there were: what is in a new one must be written whole."""
         self.appended = asyncio.Event()
 
     @classmethod
     async def open(cls, path: Path, settings: StoreSettings | None = None) -> Store:
-        """Opens or makes the database. Raises StoreError where it is damaged, newer, or in use."""
+        """Opens or makes the database, sets a damaged one aside. Raises StoreError where it is newer or in use."""
         settings = settings or StoreSettings()
+        damage = ""
         database = Database(path, _SCHEMA, exclusive=True)
-        await database.open()
-        start = await database.transaction(lambda c: _Written(outbox.head(c), outbox.oldest_ns(c), 0))
-        return cls(database, settings.outbox_mb * 1_000_000, start)
+        try:
+            await database.open()
+            start = await database.transaction(_begin)
+        except Damaged as error:
+            damage = str(error)
+            set_aside(path, "-wal", "-shm")
+            database = Database(path, _SCHEMA, exclusive=True)
+            await database.open()
+            start = await database.transaction(_begin)
+        store = cls(database, settings.outbox_mb * 1_000_000, start)
+        store.damage = damage
+        return store
+
+    @property
+    def trouble(self) -> str:
+        """Why what is committed is not on the disk, though it is not lost yet; empty where it is."""
+        return self._database.trouble
+
+    async def _anew(self, error: Damaged) -> None:
+        """An empty database takes the place of one that was found damaged."""
+        self.damage = str(error)
+        await self._database.renew()
+        self._head, self._oldest_ns, _ = await self._database.transaction(_begin)
+        self._confirmed, self.lives = 0, self.lives + 1
+        self._handed.clear()
+        self._settled.clear()
 
     async def close(self) -> None:
         """Removes what was acknowledged, and closes the file."""
@@ -206,15 +234,15 @@ class Store:
         trial; none are kept of a flow whose mapping is empty. Raises StoreError where the disk is full or the
         file damaged.
         """
-        rows = _rows(records)
+        rows = queueable(records)
         if not (states or rows or calls or done or pointers or good or audit):
             return
 
         def save(connection: sqlite3.Connection) -> None:
-            _save_states(connection, states)
-            _save_calls(connection, calls, done)
+            save_states(connection, states)
+            save_calls(connection, calls, done)
             _save_pointers(connection, pointers)
-            _save_good(connection, good or {})
+            save_good(connection, good or {})
             _save_audit(connection, audit)
 
         await self._write(rows, save)
@@ -235,28 +263,44 @@ class Store:
             save(connection)
             before = outbox.head(connection)
             full = outbox.append(connection, outbox.forget(connection, before, confirmed), rows)
-            now = outbox.trim(connection, full, limit_bytes) if full.bytes > limit_bytes else full
+            now, dropped = outbox.trim(connection, full, limit_bytes) if full.bytes > limit_bytes else (full, ())
             if now != before:
                 outbox.save(connection, now)
-            return _Written(now, outbox.oldest_ns(connection), full.count - now.count)
+            return _Written(now, outbox.oldest_ns(connection), dropped)
 
-        self._head, self._oldest_ns, dropped = await self._database.transaction(work)
+        try:
+            self._head, self._oldest_ns, dropped = await self._database.transaction(work)
+        except Damaged as error:
+            await self._anew(error)
+            raise
         self._settled = {seq: size for seq, size in self._settled.items() if seq > confirmed}
         self.stats.commits += 1
         self.stats.commit_ns = monotonic_ns() - began_ns
         self._tell_dropped(dropped)
 
-    def _tell_dropped(self, dropped: int) -> None:
+    def _tell_dropped(self, dropped: Sequence[int]) -> None:
         """Logs once when the full queue begins to drop, and once when it has room again."""
-        if dropped and self._dropping_since_ns is None:
+        if any(dropped) and self._dropping_since_ns is None:
             self._dropping_since_ns, self._dropped_before = monotonic_ns(), self.stats.dropped
-            log.error("the queue of results is full; the oldest are dropped until the central server is reached")
-        self.stats.dropped += dropped
+            log.error(
+                "the queue of results is full; single values are dropped, then provisional results, then final ones, "
+                "until the central server is reached"
+            )
+        for name, count in zip(outbox.CLASSES, dropped, strict=False):
+            self.stats.dropped_of[name] += count
+        self.stats.dropped += sum(dropped)
         if self._dropping_since_ns is not None and self._head.bytes < self._limit_bytes * 3 // 4:
             lasted = duration_text(monotonic_ns() - self._dropping_since_ns)
             lost = self.stats.dropped - self._dropped_before
             log.warning("the queue of results has room again", dropped=lost, lasted=lasted)
             self._dropping_since_ns = None
+
+    @property
+    def full(self) -> str:
+        """What a full queue has dropped since the start, while it is full; empty where it is not."""
+        if self._dropping_since_ns is None:
+            return ""
+        return ", ".join(f"{count} {name}" for name, count in self.stats.dropped_of.items() if count)
 
     @property
     def version(self) -> int:
@@ -389,52 +433,13 @@ class Store:
         )
 
 
-def _rows(records: Sequence[Record]) -> list[outbox.Row]:
-    rows = []
-    for record in records:
-        if record.status == "live":
-            raise ValueError(f"{record.stream}/{record.key} is live and must not be stored")
-        try:
-            _INT64(record.at)
-            row = outbox.Row(record.at, record.status == "final", encode(record), record.version)
-        except (ValueError, OverflowError, StructError) as error:  # one record must not hold up all others
-            log.error("a result cannot be written and was dropped", stream=record.stream, reason=str(error))
-            continue
-        if row.size > LARGEST_RECORD_BYTES:
-            log.error("a result is too large and was dropped", flow=record.flow, stream=record.stream, bytes=row.size)
-            continue
-        rows.append(row)
-    return rows
+def _begin(connection: sqlite3.Connection) -> _Written:
+    return _Written(outbox.head(connection), outbox.oldest_ns(connection))
 
 
 def _row_again(record: bytes) -> outbox.Row:
     plain = orjson.loads(record)
     return outbox.Row(utc_ns(plain["at"]), plain["status"] == "final", record, int(plain["version"]))
-
-
-def _save_states(connection: sqlite3.Connection, states: Mapping[tuple[str, str], bytes | None]) -> None:
-    connection.executemany(
-        "DELETE FROM node_state WHERE flow = ? AND node = ?", [at for at, state in states.items() if state is None]
-    )
-    connection.executemany(
-        "INSERT INTO node_state VALUES (?, ?, ?) ON CONFLICT (flow, node) DO UPDATE SET state = excluded.state",
-        [(*at, state) for at, state in states.items() if state is not None],
-    )
-
-
-def _save_good(connection: sqlite3.Connection, good: Mapping[str, Mapping[str, bytes]]) -> None:
-    connection.executemany("DELETE FROM good_state WHERE flow = ?", [(flow,) for flow in good])
-    connection.executemany(
-        "INSERT INTO good_state VALUES (?, ?, ?)",
-        [(flow, node, state) for flow, states in good.items() for node, state in states.items()],
-    )
-
-
-def _save_calls(connection: sqlite3.Connection, calls: Sequence[Call], done: Sequence[str]) -> None:
-    connection.executemany(
-        "INSERT OR IGNORE INTO call (id, call) VALUES (?, ?)", [(call.id, call_bytes(call)) for call in calls]
-    )
-    connection.executemany("DELETE FROM call WHERE id = ?", [(name,) for name in done])
 
 
 def _save_pointers(connection: sqlite3.Connection, pointers: Sequence[FlowPointer]) -> None:

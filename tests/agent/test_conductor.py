@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from edgeflow.agent import conductor as conductor_module
 from edgeflow.errors import LinkDown
 from edgeflow.model import Answer, Call
-from edgeflow.store.store import Store
+from edgeflow.store.store import FlowPointer, Store
 from edgeflow.testing.loop import in_virtual_time
 from tests.agent.conftest import SITE, Folder, Gateway
 
@@ -213,3 +213,40 @@ def test_a_clock_that_jumps_by_forty_years_does_not_stop_the_commits(folder: Fol
     with_flow(folder, flow)
     before, after = stepped(folder)
     assert (before, after) == (0, 5)
+
+
+@in_virtual_time
+async def damaged(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = False
+    commit = sqlite3.Connection.execute
+
+    class Connection(sqlite3.Connection):
+        def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+            nonlocal broken
+            if broken and sql.startswith("BEGIN"):
+                broken = False
+                error = sqlite3.DatabaseError("database disk image is malformed")
+                error.sqlite_errorname = "SQLITE_CORRUPT"
+                raise error
+            return commit(self, sql, *rest)
+
+    original = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: original(*args, **more, factory=Connection))
+    async with folder.open() as gateway, gateway.run():
+        await asyncio.sleep(2.5)
+        before = gateway.engine.flows["f"].by_name["sum"].state.sum
+        gateway.conductor.pointers["f"] = FlowPointer("f", "t/f", "v")
+        broken = True
+        await asyncio.sleep(3)
+        assert "damaged" in " ".join(gateway.view.unready())
+        assert await saved_sum(gateway.store) > before, "what runs is saved whole in the new one"
+        assert set(await gateway.store.pointers()) == {"f"}
+        assert gateway.conductor.refused == ""
+
+
+def test_a_database_that_is_found_damaged_at_work_is_set_aside_and_the_work_goes_on(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_flow(folder, SUM)
+    damaged(folder, monkeypatch)
+    assert list(folder.path.glob("edgeflow.db.damaged-*"))

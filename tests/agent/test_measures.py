@@ -38,7 +38,7 @@ def test_the_counters_of_every_part_are_there_with_labels_of_the_configuration_o
     assert samples["edgeflow_store_commits_total",] >= 2
     assert samples["edgeflow_store_lost_total",] == 0
     labels = {name for key in samples if key[0].startswith("edgeflow_") for name, _ in key[1:]}
-    assert labels == {"device", "driver", "state", "link", "flow", "output", "version"}
+    assert labels == {"device", "driver", "state", "link", "flow", "output", "version", "class"}
 
 
 def test_promtool_finds_nothing(folder: Folder) -> None:

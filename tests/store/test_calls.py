@@ -48,7 +48,7 @@ async def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path: 
     await store.close()
     with closing(sqlite3.connect(tmp_path / "gateway.db")) as connection:
         connection.executescript(
-            "DROP TABLE call; DROP TABLE good_state; ALTER TABLE outbox_head DROP COLUMN version; PRAGMA user_version=1"
+            "DROP TABLE call; DROP TABLE good_state; ALTER TABLE outbox RENAME COLUMN class TO final; ALTER TABLE outbox_head DROP COLUMN version; PRAGMA user_version=1"
         )
     store = await Store.open(tmp_path / "gateway.db")
     await store.commit({}, [], calls=[call("a")])

@@ -131,13 +131,34 @@ async def test_a_full_queue_drops_the_oldest_provisional_records_and_counts_them
     store = await Store.open(tmp_path / "gateway.db", StoreSettings(outbox_mb=1))
     filler = {"text": "x" * 10_000}
     for n in range(1, 101):
-        await store.commit({}, [record(n, data=filler, status="final" if n % 2 else "provisional")])
+        await store.commit({}, [record(n, data=filler, begin=AT, status="final" if n % 2 else "provisional")])
     status = store.outbox()
     assert status.bytes <= status.limit_bytes == 1_000_000
     kept = await numbers(store)
     assert store.stats.dropped == 100 - len(kept) > 0
     assert [seq for seq in kept if seq % 2] == list(range(1, 101, 2))
     assert max(seq for seq in range(2, 101, 2) if seq not in kept) < min(seq for seq in kept if seq % 2 == 0)
+    await store.close()
+
+
+async def test_single_values_go_before_results_and_final_results_last(tmp_path: Path) -> None:
+    store = await Store.open(tmp_path / "gateway.db", StoreSettings(outbox_mb=1))
+    await store.commit({}, [record(1, begin=AT), record(2, begin=AT, status="provisional")])
+    for n in range(3, 300):
+        await store.commit({}, [record(n, data={"text": "x" * 10_000})])
+        assert bool(store.full) == bool(store.stats.dropped), "a full queue is said at once"
+    assert (await numbers(store))[:2] == [1, 2]
+    assert store.stats.dropped_of == {"raw": store.stats.dropped, "provisional": 0, "final": 0}
+    assert store.full == f"{store.stats.dropped} raw"
+    for n in range(300, 500):
+        await store.commit({}, [record(n, begin=AT, data={"text": "x" * 10_000})])
+    assert store.stats.dropped_of["provisional"] == 1
+    assert 2 not in await numbers(store)
+    last = store.last_seq
+    await store.pending(1000, after=last - 1)
+    await store.acknowledge(last)
+    await store.commit({("f", "a"): b"1"}, [])
+    assert store.full == ""
     await store.close()
 
 
@@ -222,34 +243,6 @@ async def test_a_second_process_on_the_same_state_is_refused(tmp_path: Path) -> 
     with pytest.raises(StoreError, match="in use by another process"):
         await Store.open(tmp_path / "gateway.db")
     await store.close()
-
-
-async def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "gateway.db"
-    store = await Store.open(path)
-    await store.commit({("f", str(n)): b"x" * 3000 for n in range(50)}, [])
-    await store.close()
-    content = bytearray(path.read_bytes())
-    content[4096 * 3 : 4096 * 9] = b"\xa5" * (4096 * 6)
-    path.write_bytes(bytes(content))
-    with pytest.raises(StoreError, match=r"gateway\.db is damaged .* move it"):
-        await Store.open(path)
-
-
-async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "gateway.db"
-    path.write_text("this is not a database, and long enough to be looked at as one " * 20)
-    with pytest.raises(StoreError, match="is damaged"):
-        await Store.open(path)
-
-
-async def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "gateway.db"
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE theirs (x)")
-    connection.close()
-    with pytest.raises(StoreError, match="not a gateway database of EdgeFlow"):
-        await Store.open(path)
 
 
 async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

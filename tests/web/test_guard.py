@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from pydantic import BaseModel, Field
 
-from edgeflow.errors import ConfigError
 from edgeflow.web.guard import Guard
 from edgeflow.web.routes import Reply, Request, Route, build_app
 from edgeflow.web.server import Served, serve
@@ -143,10 +142,14 @@ def test_a_token_file_that_others_could_read_is_closed(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_empty_token_file_is_no_token(tmp_path: Path) -> None:
-    (tmp_path / "admin.token").write_text("\n")
-    with pytest.raises(ConfigError, match="remove the file"):
-        admin_token(tmp_path)
+@pytest.mark.parametrize("content", [b"", b"\n", b"short", bytes(range(128, 192)), b"\0" * 40], ids=range(5))
+def test_a_token_file_without_a_token_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "admin.token"
+    file.write_bytes(content)
+    token = admin_token(tmp_path)
+    assert len(token) > 30
+    assert file.read_text().strip() == token == admin_token(tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o600
 
 
 async def test_headers_that_are_no_text_are_refused_and_never_a_server_error(served: Served) -> None:
