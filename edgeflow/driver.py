@@ -44,6 +44,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import entry_points
@@ -91,11 +92,19 @@ class Home:
     `put` returns at once; the shell keeps what was put. By itself a Home lasts as long as it is held.
     """
 
+    link: str = ""
+    """The link that it was given to; "" where it is asked for without one."""
     option: str = ""
     """What a command has to be given to find it, ` --state FOLDER`; "" where it looks there by itself."""
 
     def __init__(self) -> None:
         self._held: dict[str, bytes] = {}
+
+    def at(self, link: str) -> Home:
+        """The same home, given to one link."""
+        given = copy(self)
+        given.link = link
+        return given
 
     def get(self, name: str) -> bytes | None:
         """What was put last under the name; None where there is nothing."""
@@ -313,8 +322,9 @@ class Driver(Generic[L, D, P]):
     tells the type a point yields. `unfit` says why such a device cannot have such a point, "" where it
     can. `exclusive`: only one session of such a link can be open on this machine, as of a serial line.
     `commands`: under which other addresses a point could be set, as `mqtt:TOPIC`, so that no flow does it by a detour.
-    `tools` is called by whoever wants to run one. What takes long to load is loaded by `open`, in a
-    thread, and by `tools`: reading other machines must not wait for it.
+    `claim`: a setting that no other link may have so, and what it stands for, as the client identifier at a
+    broker; two empty texts where there is none. `tools` is called by whoever wants to run one. What takes long
+    to load is loaded by `open`, in a thread, and by `tools`: reading other machines must not wait for it.
     """
 
     name: str
@@ -330,6 +340,7 @@ class Driver(Generic[L, D, P]):
     unfit: Callable[[D, P], str] = lambda device, point: ""
     commands: Callable[[D, P], Sequence[str]] = lambda device, point: ()
     exclusive: Callable[[L], bool] = lambda link: False
+    claim: Callable[[L], tuple[str, str]] = lambda link: ("", "")
     tools: Callable[[], Sequence[Tool[Any, Any]]] = tuple
 
 

@@ -31,5 +31,6 @@ DRIVER = Driver(
     unfit=unfit,
     commands=commands,
     exclusive=lambda link: bool(link.client_id or link.session_expiry or link.will or link.sparkplug_host),
+    claim=lambda link: link.claim,
     tools=_tools,
 )

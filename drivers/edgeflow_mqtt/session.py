@@ -276,7 +276,7 @@ def _client_id(home: Home, link: Link) -> str:
     if own is None:
         own = secrets.token_hex(3).encode()
         home.put("client-id", own)
-    which = repr((link.host, link.port, link.user, link.session_expiry, link.will, link.sparkplug_host))
+    which = repr((home.link, link.host, link.port, link.user, link.session_expiry, link.will, link.sparkplug_host))
     link_id = f"{zlib.crc32(which.encode()):08x}"
     return (
         f"edgeflow{own.decode()}{link_id}" if link.session_expiry else f"edgeflow{own.decode()}{link_id[:4]}{_PROCESS}"

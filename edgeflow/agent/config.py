@@ -143,6 +143,20 @@ class Config:
         return plan
 
 
+def _claimed(source: Document, root: Root, plant: Plant) -> list[Problem]:
+    """What the service for publishing claims for itself and a link has too: they would throw each other out."""
+    publisher = root.services.mqtt
+    if publisher is None or not publisher.client_id:
+        return []
+    return [
+        source.problem(
+            ("services", "mqtt", "client_id"), f"the link {link.name} has the same `client_id`; each needs its own"
+        )
+        for link in plant.links.values()
+        if link.driver.claim(link.config) == publisher.claim
+    ]
+
+
 def load(
     path: Path,
     kinds: Kinds,
@@ -169,6 +183,7 @@ def load(
 
     plant, wrong = read_plant(source, find, names)
     problems += wrong
+    problems += _claimed(source, root, plant)
     doubtful = {(*each.path.split("."), "", "")[1] for each in source.faults}
     unread = (_written(source, "devices") - plant.devices.keys()) | doubtful
     outputs, wrong, warnings = bind_outputs(source, plant.tags, unread)

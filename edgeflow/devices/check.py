@@ -139,7 +139,7 @@ async def check(
         asked, allowed_s = spread(request, device.timeout_ns / NS_PER_S)
         return await asked(loop.time() + allowed_s)
 
-    async with link.driver.open(link.config, loop.time() + link.open_ns / NS_PER_S, home) as session:
+    async with link.driver.open(link.config, loop.time() + link.open_ns / NS_PER_S, home.at(link.name)) as session:
         async for finding in check_on(session, ask, device, library, options):
             yield finding
 

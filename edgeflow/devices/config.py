@@ -231,6 +231,7 @@ class _Reading:
     def plant(self) -> Plant:
         links_data = section(self.document, "links", self.problems)
         links = {name: link for name, data in links_data.items() if (link := self._link(name, data))}
+        self._claims(links.values())
         devices = {
             name: device
             for name, data in section(self.document, "devices", self.problems).items()
@@ -299,6 +300,15 @@ class _Reading:
         form = self._form(data["driver"], (*at, "driver"))
         model = form and self._model(form.link, at)
         return LinkPlan(name, form.driver, model, model.open_timeout) if form and model else None
+
+    def _claims(self, links: Iterable[LinkPlan]) -> None:
+        """Two links that claim the same throw each other out again and again."""
+        first: dict[tuple[str, str, str], str] = {}
+        for link in links:
+            key, claimed = link.driver.claim(link.config)
+            other = first.setdefault((link.driver.name, key, claimed), link.name)
+            if key and other != link.name:
+                self._problem(("links", link.name, key), f"the link {other} has the same `{key}`; each needs its own")
 
     def _device(self, name: str, data: Any, links: Mapping[str, LinkPlan], known: Iterable[str]) -> DevicePlan | None:
         at: At = ("devices", name)

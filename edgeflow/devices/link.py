@@ -163,7 +163,7 @@ class Link:
         """Opens and closes the session, both in this one task; returns why it could not be opened."""
         deadline = asyncio.get_running_loop().time() + self.plan.open_ns / NS_PER_S
         try:
-            async with self.plan.driver.open(self.plan.config, deadline, self._home) as session:
+            async with self.plan.driver.open(self.plan.config, deadline, self._home.at(self.plan.name)) as session:
                 opened.set_result(session)
                 await closing.wait()
         except (LinkDown, Rejected) as error:

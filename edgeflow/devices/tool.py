@@ -35,7 +35,7 @@ Look = Callable[[str], AsyncIterator[Found]]
 async def opened(link: LinkPlan, home: Home) -> AsyncIterator[Any]:
     """Opens a link for as long as the block runs; raises LinkDown and Rejected."""
     deadline = asyncio.get_running_loop().time() + link.open_ns / NS_PER_S
-    async with link.driver.open(link.config, deadline, home) as session:
+    async with link.driver.open(link.config, deadline, home.at(link.name)) as session:
         yield session
 
 

@@ -143,3 +143,8 @@ class Broker(Strict):
         if self.password is not None and self.user is None:
             raise ValueError("`password` needs `user`")
         return self
+
+    @property
+    def claim(self) -> tuple[str, str]:
+        """The setting that no other client of this broker may have so, and what it stands for; empty: none."""
+        return ("client_id", f"{self.client_id} at {self.host}:{self.port}") if self.client_id else ("", "")

@@ -20,6 +20,8 @@ class Odd:
         self.connects: list[int] = []
         self.subscribes: list[list[str]] = []
         self.published: list[tuple[str, bytes, int]] = []
+        self.retained: list[bool] = []
+        self.first = b""  # the body of the last CONNECT
         self.port = 0
         self.on_connect: Callable[[int], bytes | None] = connack
         """Its answer to CONNECT by version; None: none, the connection stays; b"": it hangs up."""
@@ -37,6 +39,7 @@ class Odd:
                 if kind == CONNECT:
                     version = body[6]
                     self.connects.append(version)
+                    self.first = body
                     answer = self.on_connect(version)
                     if answer == b"":
                         break
@@ -53,6 +56,7 @@ class Odd:
                 elif kind == PUBLISH:
                     topic, qos, mid, payload = _published(body, flags, version)
                     self.published.append((topic, payload, qos))
+                    self.retained.append(bool(flags & 1))
                     if qos:
                         code = self.on_publish(version, topic, payload)
                         writer.write(_framed(0x40, mid + (bytes([code, 0]) if version == 5 else b"")))

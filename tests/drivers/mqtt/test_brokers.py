@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiomqtt
@@ -14,9 +15,13 @@ import pytest
 from amqtt.broker import Broker as AmqttBroker
 from structlog.testing import capture_logs
 
+from edgeflow.agent.config import load as load_config
+from edgeflow.devices.config import read_links_and_devices
+from edgeflow.document import parse
 from edgeflow.driver import Column, Home
-from edgeflow.errors import LinkDown
+from edgeflow.errors import ConfigError, LinkDown
 from edgeflow.model import UNCERTAIN
+from edgeflow.node import installed
 from edgeflow.plant.port import free_port
 from edgeflow.testing.relay import until
 from edgeflow_mqtt import DRIVER, Device, Link, Point
@@ -171,6 +176,46 @@ async def test_who_we_are_stays_the_same_and_differs_between_gateways_and_links(
     assert names[0] == names[1]
     assert len(set(names)) == 3
     assert all(len(name) <= 23 and name.isalnum() for name in names)
+
+
+@pytest.mark.parametrize("more", [{}, {"session_expiry": "1 h"}])
+async def test_two_links_to_one_broker_do_not_throw_each_other_out(broker: Any, more: Any) -> None:
+    home = Home()
+    async with opened(broker.port, home.at("one"), **more) as one, opened(broker.port, home.at("two"), **more) as two:
+        assert one.client_id != two.client_id
+        async with watching(one, Device(), [Point(topic="a")]), watching(two, Device(), [Point(topic="a")]):
+            for session in (one, two, one):
+                await session.write(Device(), [Point(set="a")], [1], soon())
+    async with opened(broker.port, home.at("one"), **more) as again:
+        assert again.client_id == one.client_id
+
+
+def test_a_client_id_that_two_links_have_is_told_where_it_stands() -> None:
+    text = """
+links:
+  one:   {driver: mqtt, host: broker, client_id: line1}
+  two:   {driver: mqtt, host: broker, client_id: line1}
+  three: {driver: mqtt, host: other, client_id: line1}
+  four:  {driver: mqtt, host: broker}
+"""
+    with pytest.raises(ConfigError) as caught:
+        read_links_and_devices(parse(text, "gateway.yaml"))
+    assert [str(problem) for problem in caught.value.problems] == [
+        "gateway.yaml:4:39 links.two.client_id: the link one has the same `client_id`; each needs its own"
+    ]
+
+
+def test_a_client_id_that_a_link_and_the_service_have_is_told_where_it_stands(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text("""
+gateway: {name: g}
+links:
+  one: {driver: mqtt, host: broker, client_id: line1}
+services:
+  mqtt: {host: broker, client_id: line1}
+""")
+    with pytest.raises(ConfigError, match=r"6:\d+ services.mqtt.client_id: the link one has the same `client_id`"):
+        load_config(file, installed(), {})
 
 
 async def test_topics_are_shown_with_what_stands_in_their_messages(own_broker: Any) -> None:
