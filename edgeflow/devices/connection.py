@@ -48,7 +48,6 @@ class Connection:
     ) -> None:
         self.link, self.session, self.stats = link, session, stats
         self.reason = ""
-        self.crash: BaseException | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost, self._broken = lost, broken
         self._reads = Arbiter() if serial else None
@@ -113,8 +112,7 @@ class Connection:
             raise self._contained(error) from error
 
     def _contained(self, error: Exception) -> LinkDown:
-        reason = f"the driver failed: {type(error).__name__}: {error}"
-        self._broken(reason, error)
+        self._broken(reason := failure(error), error)
         return LinkDown(reason)
 
     def spawn(self, client: object, who: object, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -134,13 +132,11 @@ class Connection:
             await work
         except LinkDown as error:
             self.fail(str(error), client)
+        except Exception as error:  # noqa: BLE001  # the quarantine of a device: no input ends the process
+            self.fail(str(self._contained(error)), client)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.crash = error  # a bug above the drivers: it ends the process, through the link
-            if not self.ended.done():
-                self.ended.set_result(None)
 
     def fail(self, reason: str, blamed: object = None) -> None:
         """Declares the session lost; the first reason counts."""
@@ -172,6 +168,11 @@ class Connection:
             wait_s = max(self._calls.values(), default=0.0) + GRACE_S - self._time()
             await asyncio.wait(in_flight, timeout=max(0.0, wait_s))
             self.stats.abandoned += await ended(in_flight, 1.0)
+
+
+def failure(error: Exception) -> str:
+    """What is said of something that a driver, or what stands on it, must never raise."""
+    return f"the driver failed: {type(error).__name__}: {error}"
 
 
 def _writes_apart(session: object) -> bool:

@@ -78,6 +78,8 @@ class Devices:
         home: Callable[[str], Home],
     ) -> None:
         self._plant, self._clock, self._leaving = plant, clock, False
+        self._above: BaseException | None = None
+        self._ended = asyncio.Event()
         self._links: dict[str, Link] = {}
         self._devices: dict[str, Device] = {}
         self._writers: dict[str, OutputWriter] = {}
@@ -97,7 +99,7 @@ class Devices:
                 self._devices[each.name] = one = Device(
                     each,
                     clock,
-                    deliver,
+                    partial(self._hand_on, deliver),
                     self._links[link.name].proved,
                     phase=len(self._devices) * GOLDEN % 1,
                     custom=custom,
@@ -139,6 +141,18 @@ class Devices:
             for link in self._links.values():
                 links.create_task(link.run(), name=f"link {link.plan.name}")
             links.create_task(self._check(), name="links: silence")
+            await self._ended.wait()
+            assert self._above is not None
+            raise self._above
+
+    def _hand_on(self, deliver: Callable[[Block], None], block: Block) -> None:
+        """What fails above the devices is no fault of theirs: it ends `run`, whoever contains it on its way."""
+        try:
+            deliver(block)
+        except BaseException as error:
+            self._above = self._above or error
+            self._ended.set()
+            raise
 
     async def _check(self) -> None:
         """One look at all links twice a second, instead of a timer for every request."""

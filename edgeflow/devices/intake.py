@@ -137,6 +137,8 @@ class Intake:
         """A new session: what was known before it no longer counts."""
         self._calm = False
         self._forget()
+        if self.state == "connecting" or self._pushes:
+            self.reason = "connected, but nothing has been heard of it yet"
 
     def take(self, column: Column, read_ns: int, now_s: float = 0.0) -> None:
         """Hands on what a read brought, or what was pushed at `now_s` (loop time)."""

@@ -12,7 +12,7 @@ import structlog
 
 from edgeflow.backoff import Backoff
 from edgeflow.clock import Clock
-from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended
+from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended, failure
 from edgeflow.devices.flapping import Flapping
 from edgeflow.devices.plan import LinkPlan
 from edgeflow.driver import Home
@@ -90,7 +90,10 @@ class Link:
         while True:
             self._idle.clear()
             self._at_once = False
-            await self._session()
+            try:
+                await self._session()
+            except Exception as error:  # noqa: BLE001  # the quarantine of a link: no input ends the process
+                self._contain(error)
             self._idle.set()
             if not self._at_once:
                 await asyncio.sleep(self._backoff.next())
@@ -154,6 +157,8 @@ class Link:
                 self.plan.name, opened.result(), self.plan.driver.serial, self.stats, self._lost, self._broken
             )
             self.connection = connection
+            if self._state != "good":
+                self.reason = "connected, but nothing has been heard yet"
             await self._serve(connection)
         finally:
             self.connection = None
@@ -169,8 +174,7 @@ class Link:
         except (LinkDown, Rejected) as error:
             return str(error)
         except Exception as error:  # noqa: BLE001  # the quarantine of a driver that fails to open or close
-            reason = f"the driver failed: {type(error).__name__}: {error}"
-            self._broken(reason, error)
+            self._broken(reason := failure(error), error)
             return reason
         return ""
 
@@ -181,8 +185,6 @@ class Link:
             connection.spawn(client, client, client.serve(connection))
         await asyncio.wait({connection.ended})
         self._at_once |= time() - begun_s >= _STEADY_S
-        if connection.crash is not None:
-            raise connection.crash
 
     def check(self, now_s: float) -> None:
         """Called every `TICK_S`: looks for broken promises and for silence.
@@ -192,6 +194,19 @@ class Link:
         connection = self.connection
         if connection is None:
             return
+        try:
+            self._check(connection, now_s)
+        except Exception as error:  # noqa: BLE001  # the quarantine of a link: no input ends the process
+            self._contain(error)
+
+    def _contain(self, error: Exception) -> None:
+        self._broken(reason := failure(error), error)
+        if self.connection is not None:
+            self.connection.fail(reason)
+        else:
+            self._lost(reason, None)
+
+    def _check(self, connection: Connection, now_s: float) -> None:
         connection.check(now_s)
         for client in self._clients:
             reason = client.silence(now_s)
