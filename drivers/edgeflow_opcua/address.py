@@ -9,6 +9,7 @@ from asyncua import ua
 from asyncua.ua.object_ids import ObjectIds
 
 from edgeflow.errors import Rejected
+from edgeflow_opcua.service import translate
 from edgeflow_opcua.settings import STEP
 from edgeflow_opcua.wire import Wire
 
@@ -17,7 +18,6 @@ Place = tuple[str | None, str | None]
 
 _ROOT = ua.NodeId(ua.Int32(ObjectIds.RootFolder))
 _HIERARCHICAL = ua.NodeId(ua.Int32(ObjectIds.HierarchicalReferences))
-_CHUNK = 250
 _NO: Any = False
 _YES: Any = True
 _WHOLE = 2**32 - 1  # all of the path was followed
@@ -79,15 +79,8 @@ class Addresses:
 
 async def below(wire: Wire, ways: Sequence[tuple[ua.NodeId, str]], deadline: float) -> list[ua.NodeId | None]:
     """The node at the end of each path; None where there is none."""
-    found: list[ua.NodeId | None] = []
-    for first in range(0, len(ways), _CHUNK):
-        some = ways[first : first + _CHUNK]
-        paths = [ua.BrowsePath(start, ua.RelativePath(parsed(wire, path))) for start, path in some]
-        results = await wire.ask(deadline, wire.services.translate_browsepaths_to_nodeids, paths)
-        if len(results) != len(paths):
-            raise wire.down(f"{len(paths)} paths were asked for and {len(results)} answers came")
-        found += [_target(result) for result in results]
-    return found
+    paths = [ua.BrowsePath(start, ua.RelativePath(parsed(wire, path))) for start, path in ways]
+    return [_target(result) for result in await translate(wire, paths, deadline)]
 
 
 def parsed(wire: Wire, path: str) -> list[ua.RelativePathElement]:

@@ -31,7 +31,7 @@ _NUMBERS = {
 _UNPACK = {kind: (form.unpack_from, form.size) for kind, form in _NUMBERS.items()}
 _ARRAY, _DIMENSIONS = 0x80, 0x40
 _DATA_CHANGE, _EVENTS, _STATUS_CHANGE = 811, 916, 820
-_LARGEST = 16 * 1024 * 1024
+LARGEST = 16 * 1024 * 1024
 _MOST_ELEMENTS = 200_000
 MOST_DIMENSIONS = 8
 """What goes beyond these is not taken apart: everything else would have to wait for it."""
@@ -200,6 +200,13 @@ class Decoder:
             self.uint16()
         return value, code, source_ns, server_ns
 
+    def kind(self) -> tuple[int, bool] | None:
+        """Reads over a DataValue; the number of the built-in type in it and whether it is an array of them."""
+        begin = self.at
+        self.data_value()
+        form = self.data[begin + 1] if self.data[begin] & 0x01 else 0
+        return (form & 0x3F, bool(form & _ARRAY)) if form & 0x3F else None
+
 
 def _node(identifier: Any, space: Any) -> ua.NodeId:
     return ua.NodeId(identifier, space)
@@ -250,9 +257,9 @@ class Published:
     gap: bool = False
 
 
-def _head(source: Decoder) -> int:
+def head(source: Decoder) -> int:
     """Skips the type and the header of a response; the service's result."""
-    if len(source.data) > _LARGEST:
+    if len(source.data) > LARGEST:
         raise Malformed(f"{len(source.data)} bytes at once")
     source.node_id()
     source.int64()
@@ -264,30 +271,13 @@ def _head(source: Decoder) -> int:
     return result
 
 
-def read_response(data: bytes) -> tuple[int, list[Datum]]:
-    """The service's result and the values of a Read."""
-    source = Decoder(data)
-    result = _head(source)
-    return result, source.many(Decoder.data_value)
-
-
-def publish_response(data: bytes) -> tuple[int, Published]:
-    """The service's result and what was published."""
-    source = Decoder(data)
-    result = _head(source)
+def publish_response(source: Decoder) -> Published:
+    """What was published, after the header."""
     published = Published(source.uint32())
     source.numbers(7)  # what it could send again
     source.byte()
     notification_message(source, published)
-    return result, published
-
-
-def republish_response(data: bytes, published: Published) -> int:
-    """The service's result; adds what was published before."""
-    source = Decoder(data)
-    result = _head(source)
-    notification_message(source, published)
-    return result
+    return published
 
 
 def notification_message(source: Decoder, published: Published) -> None:

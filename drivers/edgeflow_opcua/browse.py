@@ -13,13 +13,14 @@ from asyncua.ua.object_ids import ObjectIds
 from edgeflow.driver import Found
 from edgeflow.errors import Rejected
 from edgeflow.model import BAD, Scalar, ValueType
+from edgeflow_opcua import service
 from edgeflow_opcua.address import below, written
-from edgeflow_opcua.publish import read_values
+from edgeflow_opcua.limits import pieces
+from edgeflow_opcua.refusal import denied
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import placed
-from edgeflow_opcua.structure import pieces
+from edgeflow_opcua.structure import held
 from edgeflow_opcua.value import judged, to_scalar, value_type
-from edgeflow_opcua.wire import read_request
 
 _OBJECTS = f"i={ObjectIds.ObjectsFolder}"
 _ASIDE = {f"i={each}" for each in (ObjectIds.Server, ObjectIds.Aliases, ObjectIds.Locations, ObjectIds.Quantities)}
@@ -40,22 +41,14 @@ async def browse(server: Server, path: str, deadline: float) -> AsyncIterator[Fo
     """
     wire = server.wire
     node = await server.addresses.one(placed(path or _OBJECTS), deadline)
-    question = ua.BrowseParameters(
-        RequestedMaxReferencesPerNode=ua.UInt32(wire.read_chunk),
-        NodesToBrowse=[_description(node, _HIERARCHICAL, _CLASSES, ua.BrowseResultMask.All)],
-    )
-    (result,) = await wire.ask(deadline, wire.services.browse, question)
-    while True:
-        if not result.StatusCode.is_good():
-            raise Rejected(f"{path or 'Objects'}: the server answered {result.StatusCode.name}")
-        for some in pieces(result.References or [], _TOGETHER):
-            for found in await _Level(server, node, some, deadline).found():
-                aside = found.path in _ASIDE and not path
-                yield replace(found, aside=True) if aside else found
-        if not result.ContinuationPoint:
-            break
-        more = ua.BrowseNextParameters(False, [result.ContinuationPoint])
-        (result,) = await wire.ask(deadline, wire.services.browse_next, more)
+    question = _description(node, _HIERARCHICAL, _CLASSES, ua.BrowseResultMask.All)
+    (references,) = await service.browse(wire, [question], deadline)
+    if isinstance(references, str):
+        raise Rejected(f"{path or 'Objects'}: {denied(references)}")
+    for some in pieces(references, _TOGETHER):
+        for found in await _Level(server, node, some, deadline).found():
+            aside = found.path in _ASIDE and not path
+            yield replace(found, aside=True) if aside else found
     for found in await _parts(server, node, deadline):
         yield found
 
@@ -104,8 +97,8 @@ class _Level:
     async def _read(self, those: Sequence[int], attribute: AttributeIds) -> list[tuple[Any, int]]:
         if not those:
             return []
-        request = read_request([self._nodes[at] for at in those], attribute)
-        return [(value, code) for value, code, *_ in await read_values(self._wire, request, self._deadline)]
+        data = await self._wire.read([self._nodes[at] for at in those], self._deadline, attribute)
+        return [(value, code) for value, code, *_ in data]
 
     async def _shown(self, values: Sequence[tuple[Any, int]]) -> list[Any]:
         types = self._server.types
@@ -133,8 +126,7 @@ class _Level:
         there = [(at, target) for at, target in zip(asked, targets, strict=True) if target is not None]
         if not there:
             return {}
-        data = await self._wire.read(read_request([target for _, target in there]), self._deadline)
-        units = [None if one.Value is None else one.Value.Value for one in data]
+        units = [held(datum) for datum in await self._wire.read([target for _, target in there], self._deadline)]
         named = zip(there, units, strict=True)
         return {
             at: unit.DisplayName.Text
@@ -147,23 +139,20 @@ class _Level:
         asked = [at for at in those if self._references[at].TypeDefinition.Identifier != ObjectIds.PropertyType]
         if not asked:
             return set()
-        question = ua.BrowseParameters(
-            NodesToBrowse=[
-                _description(self._nodes[at], _COMPONENTS, ua.NodeClass.Variable, ua.BrowseResultMask.None_)
-                for at in asked
-            ]
-        )
-        results = await self._wire.ask(self._deadline, self._wire.services.browse, question)
-        return {at for at, result in zip(asked, results, strict=False) if result.References}
+        wanted = [
+            _description(self._nodes[at], _COMPONENTS, ua.NodeClass.Variable, ua.BrowseResultMask.None_) for at in asked
+        ]
+        found = await service.browse(self._wire, wanted, self._deadline, first_only=True)
+        return {at for at, one in zip(asked, found, strict=True) if one and not isinstance(one, str)}
 
     async def _inputs(self, those: Sequence[int]) -> dict[int, ValueType]:
         """What is written to call each method: `true`, its one argument, or a text with all."""
         targets = await below(self._wire, [(self._nodes[at], "/InputArguments") for at in those], self._deadline)
         there = [(at, target) for at, target in zip(those, targets, strict=True) if target is not None]
-        data = await self._wire.read(read_request([target for _, target in there]), self._deadline) if there else []
+        data = await self._wire.read([target for _, target in there], self._deadline)
         kinds: dict[int, ValueType] = dict.fromkeys(those, "boolean")
         for (at, _), one in zip(there, data, strict=True):
-            arguments = None if one.Value is None else one.Value.Value
+            arguments = held(one)
             if isinstance(arguments, list) and arguments:
                 kinds[at] = "text"
                 if len(arguments) == 1 and arguments[0].ValueRank < 1:
@@ -186,7 +175,7 @@ def _variable(path: str, title: str, kind: ValueType | None, value: Any, unit: s
 
 async def _parts(server: Server, node: ua.NodeId, deadline: float) -> list[Found]:
     """The elements of an array and the fields of a structure."""
-    ((value, code, *_),) = await read_values(server.wire, read_request([node]), deadline)
+    ((value, code, *_),) = await server.wire.read([node], deadline)
     shown = _unfolded(server, value, code)
     if server.types.wanted:
         await server.types.learn(deadline)

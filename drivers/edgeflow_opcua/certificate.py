@@ -48,9 +48,14 @@ class Own:
     issuers: tuple[x509.Certificate, ...] = ()
 
 
+def now_ns() -> int:
+    """UTC nanoseconds now."""
+    return SystemClock().now_ns()
+
+
 def now() -> datetime:
     """UTC now, by which certificates are valid or not."""
-    return datetime.fromtimestamp(SystemClock().now_ns() // NS_PER_S, UTC)
+    return datetime.fromtimestamp(now_ns() // NS_PER_S, UTC)
 
 
 async def own(home: Home) -> Own:

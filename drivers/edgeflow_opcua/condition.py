@@ -165,6 +165,7 @@ class Conditions:
     """The conditions that the points of one device are about; one subscription to all events of the server."""
 
     node = _SERVER
+    times = ua.TimestampsToReturn.Both
 
     def __init__(self, alarms: Alarms, points: Mapping[int, tuple[Point, ua.NodeId]]) -> None:
         self._alarms, self._points = alarms, points

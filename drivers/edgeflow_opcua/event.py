@@ -56,6 +56,8 @@ def monitored(
 class Events:
     """The events of one node for one point."""
 
+    times = ua.TimestampsToReturn.Both
+
     def __init__(self, node: ua.NodeId, index: int, point: Point, types: Types) -> None:
         self.node, self.index, self.indices = node, index, (index,)
         self._fields, self._severity, self._types = point.fields, point.severity, types

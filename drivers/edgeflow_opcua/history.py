@@ -12,18 +12,18 @@ from typing import Any
 import orjson
 import structlog
 from asyncua import ua
-from asyncua.ua.status_codes import StatusCodes
 
 from edgeflow.driver import Column, Push
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown
 from edgeflow.model import Scalar
 from edgeflow.units import NS_PER_S, duration_text
+from edgeflow_opcua import service
+from edgeflow_opcua.binary import Datum, Decoder, Malformed
 from edgeflow_opcua.item import NS_PER_MS, Item
-from edgeflow_opcua.publish import attempt
+from edgeflow_opcua.limits import TOO_MUCH, Refused, pieces
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import Device, Point
-from edgeflow_opcua.structure import pieces
-from edgeflow_opcua.value import Fault, status_name, time_ns
+from edgeflow_opcua.value import Fault, status_name
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,6 @@ _ASK_S = 10.0
 _VALUES, _NODES = 1000, 50
 _MOST_VALUES = 200_000
 _COLUMNS_IN_A_ROW = 100
-_TOO_MUCH_AT_ONCE = frozenset(
-    {"BadNoContinuationPoints", "BadTooManyOperations", "BadResponseTooLarge", "BadEncodingLimitsExceeded"}
-)
 _UNIX = datetime(1970, 1, 1, tzinfo=UTC)
 
 Alive = Callable[[], Awaitable[None]]
@@ -112,7 +109,7 @@ class History:
         pages = _Pages(
             [
                 (max(min(item.last_ns for item in some), end_ns - _LONGEST_NS), dict.fromkeys(some))
-                for some in pieces(asked, _NODES)
+                for some in pieces(asked, min(_NODES, self._server.wire.limits.of("history")))
             ]
         )
         try:
@@ -137,15 +134,10 @@ class History:
         question = ua.HistoryReadParameters(details, ua.TimestampsToReturn.Both, release, nodes)
         if not nodes:
             return ()
-        wire = self._server.wire
         try:
-            results: Sequence[Any] = await attempt(
-                wire, self._now() + _ASK_S, lambda: wire.services.history_read(question)
-            )
-        except Rejected as error:
-            code: Any = getattr(StatusCodes, str(error), 0x80000000)
-            return [ua.HistoryReadResult(ua.StatusCode(code))] * len(points)
-        return results
+            return await service.history(self._server.wire, question, self._now() + _ASK_S)
+        except Refused as refusal:
+            return [ua.HistoryReadResult(service.code(refusal.name))] * len(points)
 
 
 class _Pages:
@@ -172,7 +164,7 @@ class _Pages:
             name, reached_ns = status_name(result.StatusCode.value), self._reached.get(item, begin_ns)
             if points[item] and reached_ns > begin_ns:  # the server has forgotten where we were
                 self.waiting.append((reached_ns, {item: None}))
-            elif name in _TOO_MUCH_AT_ONCE and len(points) > 1:
+            elif name in TOO_MUCH and len(points) > 1:
                 self.waiting.append((begin_ns, {item: None}))
             else:
                 self.lacking[item] = name
@@ -180,7 +172,7 @@ class _Pages:
             self.waiting.append((begin_ns, self.held))
 
     def _page(self, begin_ns: int, item: Item, point: bytes | None, result: Any) -> None:
-        values = [_value(item, data) for data in getattr(result.HistoryData, "DataValues", None) or ()]
+        values = [_value(item, datum) for datum in _data(result)]
         # A server begins with the value that holds at the beginning.
         first_ns = item.last_ns if point or begin_ns <= item.last_ns else begin_ns
         self.found += [value for value in values if value[0] > first_ns]
@@ -192,9 +184,19 @@ class _Pages:
             self.waiting.append((values[-1][0], {item: None}))
 
 
-def _value(item: Item, data: ua.DataValue) -> _Value:
-    code = 0 if data.StatusCode is None else int(data.StatusCode.value)
-    return time_ns(data.SourceTimestamp), item, None if data.Value is None else data.Value.Value, code
+def _data(result: ua.HistoryReadResult) -> list[Datum]:
+    """The values of one page (HistoryData, OPC 10000-11, clause 6.6.2); none where they cannot be read."""
+    content: Any = result.HistoryData  # declared as the structure; what is read is its bytes
+    body = getattr(content, "Body", None)
+    try:
+        return Decoder(body).many(Decoder.data_value) if body else []
+    except (Malformed, RecursionError):
+        return []
+
+
+def _value(item: Item, datum: Datum) -> _Value:
+    value, code, source_ns, server_ns = datum
+    return source_ns or server_ns, item, value, code
 
 
 def _moment(ns: int) -> datetime:

@@ -49,12 +49,14 @@ class Taker:
 class Item:
     """A variable. `plain`: the types of which a good value is the value of its one point, as it is."""
 
-    __slots__ = ("deadband", "history", "index", "last_ns", "node", "plain", "queue", "sampling_ms", "takers", "types")
+    __slots__ = (
+        "deadband", "history", "index", "last_ns", "node", "plain", "queue", "sampling_ms", "takers", "times", "types",
+    )  # fmt: skip
 
     def __init__(self, node: ua.NodeId, device: Device, point: Point, types: Types) -> None:
         self.node, self.types = node, types
         self.takers: list[Taker] = []
-        self.sampling_ms, self.queue, self.deadband = settings(device, point)
+        self.sampling_ms, self.queue, self.deadband, self.times = settings(device, point)
         self.history = device.history if point.history is None else point.history
         self.last_ns = 0
         self.index = 0
@@ -65,6 +67,12 @@ class Item:
         self.takers.append(taker)
         single = len(self.takers) == 1 and not taker.steps and not taker.names and not self.history
         self.index, self.plain = taker.index, _AS_IT_IS[taker.kind] if single else frozenset()
+
+    def moment(self, source_ns: int, server_ns: int) -> int:
+        """Which of the two times of a value counts; 0: that of its arrival."""
+        if self.times is ua.TimestampsToReturn.Both:
+            return source_ns or server_ns
+        return server_ns if self.times is ua.TimestampsToReturn.Server else 0
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -99,12 +107,19 @@ class Item:
         return ua.MonitoredItemCreateRequest(value, ua.MonitoringMode.Reporting, wanted)
 
 
-def settings(device: Device, point: Point) -> tuple[float, int, float | str | None]:
-    """How a variable is watched: sampling interval (ms), length of the server's queue, and deadband."""
+_TIMES = {
+    "source": ua.TimestampsToReturn.Both, "server": ua.TimestampsToReturn.Server,
+    "arrival": ua.TimestampsToReturn.Neither,
+}  # fmt: skip
+
+
+def settings(device: Device, point: Point) -> tuple[float, int, float | str | None, ua.TimestampsToReturn]:
+    """How a variable is watched: sampling interval (ms), length of the server's queue, deadband, and its time."""
     sampling_ns = point.sampling_interval or device.sampling_interval or device.publishing_interval
     deadband = point.deadband if point.deadband is not None else device.deadband
     number = point.type in ("number", "integer") and point.index is None and point.field is None
-    return sampling_ns / NS_PER_MS, point.queue or device.queue, deadband or None if number else None
+    times = _TIMES[point.time or device.time]
+    return sampling_ns / NS_PER_MS, point.queue or device.queue, deadband or None if number else None, times
 
 
 def items_of(

@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from asyncua import ua
-from asyncua.ua.uaprotocol_auto import Argument  # what the library decodes; ua.Argument is another class
+from asyncua.ua.uaprotocol_auto import Argument  # what is read; ua.Argument is another class
 
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
+from edgeflow_opcua import service
 from edgeflow_opcua.address import Addresses, below
-from edgeflow_opcua.publish import attempt
+from edgeflow_opcua.limits import Refused
+from edgeflow_opcua.refusal import denied
 from edgeflow_opcua.settings import Point, placed
-from edgeflow_opcua.structure import Types
+from edgeflow_opcua.structure import Types, held
 from edgeflow_opcua.value import as_variant, from_json, status_name
-from edgeflow_opcua.wire import Wire, read_request
+from edgeflow_opcua.wire import Late, Wire
 
 _ARGUMENTS = "/InputArguments"
 
@@ -23,17 +25,18 @@ _ARGUMENTS = "/InputArguments"
 async def call(wire: Wire, deadline: float, request: ua.CallMethodRequest, what: str) -> ua.CallMethodResult:
     """One call; raises Rejected with the status' name where the server or the method refuses."""
     try:
-        (answer,) = await attempt(wire, deadline, lambda: wire.services.call([request]))
-    except Rejected as refusal:
-        raise Rejected(f"{what}: the server answered {refusal}") from None
-    result: ua.CallMethodResult = answer
+        result = await service.call(wire, request, deadline)
+    except Refused as refusal:
+        raise Rejected(f"{what}: {denied(refusal.name)}") from None
+    except Late as late:
+        raise Late(f"{what}: {late}; it may be done all the same") from None
     if not result.StatusCode.is_good():
         wrong = [
             f"argument {at} {status_name(status.value)}"
             for at, status in enumerate(result.InputArgumentResults or (), 1)
             if not status.is_good()
         ]
-        raise Rejected(f"{what}: the server answered {', '.join((status_name(result.StatusCode.value), *wrong))}")
+        raise Rejected(f"{what}: {', '.join((denied(status_name(result.StatusCode.value)), *wrong))}")
     return result
 
 
@@ -72,9 +75,9 @@ class Methods:
             (node,) = await below(self._wire, [(method, _ARGUMENTS)], deadline)
             known = []
             if node is not None:
-                (data,) = await self._wire.read(read_request([node]), deadline)
-                held = None if data.Value is None else data.Value.Value
-                known = [one for one in held if isinstance(one, Argument)] if isinstance(held, list) else []
+                (datum,) = await self._wire.read([node], deadline)
+                arguments = held(datum)
+                known = [one for one in arguments or () if isinstance(one, Argument)]
             self._known[method] = known
         return known
 

@@ -3,81 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from asyncua import ua
-from asyncua.ua.ua_binary import struct_from_binary
-from asyncua.ua.uaerrors import UaError, UaStatusCodeError
 
 from edgeflow.errors import LinkDown, Rejected
-from edgeflow_opcua.binary import Datum, Malformed, Published, publish_response, read_response, republish_response
+from edgeflow_opcua import service
+from edgeflow_opcua.binary import Malformed, Published, notification_message, publish_response
+from edgeflow_opcua.library import Fault, answered
 from edgeflow_opcua.value import status_name
-from edgeflow_opcua.wire import Wire
+from edgeflow_opcua.wire import SESSION_GONE, Wire
 
-_MOST_IN_FLIGHT = 10
+_MOST_IN_FLIGHT, _SPARE = 10, 3
 _REPUBLISH_S = 5.0
 _AGAIN_S = 1.0
 _ROUND = 2**32 - 1  # sequence numbers go from 1 to this, and then from 1 again
 _MOST_MISSING = 100
-_SESSION_GONE = frozenset(
-    {
-        "BadSessionIdInvalid",
-        "BadSessionClosed",
-        "BadSessionNotActivated",
-        "BadSecureChannelIdInvalid",
-        "BadSecureChannelClosed",
-        "BadSecureChannelTokenUnknown",
-        "BadConnectionClosed",
-        "BadCommunicationError",
-        "BadServerHalted",
-        "BadShutdown",
-    }
-)
 
-Take = Callable[[Published], Awaitable[None]]
-
-
-async def attempt(wire: Wire, deadline: float, request: Callable[[], Awaitable[Any]]) -> Any:
-    """A request that the server may refuse as a whole without harm: Rejected with the status' name; else LinkDown."""
-
-    async def guarded() -> Any:
-        try:
-            return await request()
-        except UaStatusCodeError as error:
-            if (name := status_name(error.code)) in _SESSION_GONE:
-                raise
-            return _Refused(name)
-
-    answer = await wire.ask(deadline, guarded)
-    if isinstance(answer, _Refused):
-        raise Rejected(answer.name)
-    return answer
-
-
-async def read_values(wire: Wire, request: ua.ReadParameters, deadline: float) -> list[Datum]:
-    """One Read service, without the library's decoding; as many data as nodes."""
-    await wire.renew(deadline)
-    data = await wire.ask(deadline, _raw, wire, ua.ReadRequest(Parameters=request))
-    try:
-        result, values = read_response(data)
-    except (Malformed, RecursionError) as error:
-        raise wire.down(f"its answer to a Read cannot be understood: {error}") from error
-    if len(values) != len(request.NodesToRead):
-        asked, name = len(request.NodesToRead), status_name(result)
-        raise wire.down(f"{asked} values were asked for and {len(values)} came ({name})")
-    return values
-
-
-async def _raw(wire: Wire, request: Any, timeout_s: float | None = None) -> bytes:
-    data = await wire.services._send_request(request, timeout_s)
-    return bytes(data)
-
-
-@dataclass(frozen=True, slots=True)
-class _Refused:
-    name: str
+Take = Callable[[Published], None]
 
 
 class Publisher:
@@ -98,21 +42,17 @@ class Publisher:
     async def subscribe(
         self, wanted: ua.CreateSubscriptionParameters, take: Take, deadline: float
     ) -> ua.CreateSubscriptionResult:
-        """Makes a subscription; raises Rejected where the server refuses, and LinkDown."""
-        services = self._wire.services
+        """Makes a subscription; raises Refused where the server refuses, and LinkDown."""
         request = ua.CreateSubscriptionRequest(Parameters=wanted)
-
-        async def create() -> Any:
-            data = await services._send_request(request)
-            response: Any = struct_from_binary(ua.CreateSubscriptionResponse, data)
-            response.ResponseHeader.ServiceResult.check()
-            return response.Parameters
-
-        granted: ua.CreateSubscriptionResult = await attempt(self._wire, deadline, create)
-        self._takers[granted.SubscriptionId] = take
-        self._next[granted.SubscriptionId] = 1
-        self._publish()
+        answer = await self._wire.ask(deadline, request, ua.CreateSubscriptionResponse)
+        granted: ua.CreateSubscriptionResult = answer.Parameters
+        self._begin(granted.SubscriptionId, take, 1)
         return granted
+
+    def _begin(self, subscription: int, take: Take, sequence: int) -> None:
+        self._takers[subscription] = take
+        self._next[subscription] = sequence
+        self._publish()
 
     async def unsubscribe(self, subscriptions: list[int], deadline: float) -> None:
         """Ends subscriptions; raises LinkDown."""
@@ -120,11 +60,11 @@ class Publisher:
             self._takers.pop(subscription, None)
             self._next.pop(subscription, None)
         if subscriptions and not self._wire.lost:
-            await self._wire.ask(deadline, self._wire.services.delete_subscriptions, subscriptions)
+            await service.delete_subscriptions(self._wire, subscriptions, deadline)
 
     def _publish(self) -> None:
-        """One for each subscription, and one more that is there while the others are on their way."""
-        for _ in range(min(_MOST_IN_FLIGHT, len(self._takers) + 1) - len(self._tasks)):
+        """One for each subscription, and some that are there while the others are on their way."""
+        for _ in range(min(_MOST_IN_FLIGHT, len(self._takers) + _SPARE) - len(self._tasks)):
             task = asyncio.get_running_loop().create_task(self._run(), name="opcua: publish")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -135,23 +75,20 @@ class Publisher:
             request = ua.PublishRequest()
             request.Parameters.SubscriptionAcknowledgements = acknowledge
             try:
-                data = await _raw(self._wire, request, 0)
-                result, published = publish_response(data)
-            except UaStatusCodeError as error:
-                if not await self._refused(status_name(error.code)):
+                published = publish_response(answered(await self._wire.waiting(request)))
+            except Fault as fault:
+                if not await self._refused(status_name(fault.code)):
                     return
             except (Malformed, RecursionError) as error:
                 self._wire.down(f"what it publishes cannot be understood: {error}")
-            except (UaError, OSError):  # the connection: the heartbeat says so
+            except LinkDown:  # the heartbeat says so
                 return
             else:
-                if result >> 31 and not await self._refused(status_name(result)):
-                    return
                 await self._hand_on(published)
 
     async def _refused(self, name: str) -> bool:
         """Whether to go on asking."""
-        if name == "BadNoSubscription" or name in _SESSION_GONE:
+        if name == "BadNoSubscription" or name in SESSION_GONE:
             return False
         if name == "BadTooManyPublishRequests":
             return len(self._tasks) == 1
@@ -178,21 +115,21 @@ class Publisher:
                 self._next[subscription] = published.sequence % _ROUND + 1
                 self._acknowledge.append(ua.SubscriptionAcknowledgement(subscription, published.sequence))
             if (take := self._takers.get(subscription)) is not None:
-                await take(published)
+                take(published)
 
     async def _republish(self, subscription: int, sequence: int) -> bool:
         """Has a message sent again and handed on; False where it is gone."""
-        request = ua.RepublishRequest()
+        request: Any = ua.RepublishRequest()
         request.Parameters.SubscriptionId, request.Parameters.RetransmitSequenceNumber = subscription, sequence
         published = Published(subscription)
-        deadline = asyncio.get_running_loop().time() + _REPUBLISH_S
         try:
-            republish_response(await attempt(self._wire, deadline, lambda: _raw(self._wire, request)), published)
+            source = await self._wire.send(asyncio.get_running_loop().time() + _REPUBLISH_S, request)
+            notification_message(source, published)
         except (Rejected, LinkDown, Malformed, RecursionError):
             return False
         if published.sequence != sequence:  # some answer with an empty message
             return False
         self._acknowledge.append(ua.SubscriptionAcknowledgement(subscription, sequence))
         if (take := self._takers.get(subscription)) is not None:
-            await take(published)
+            take(published)
         return True

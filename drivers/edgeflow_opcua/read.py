@@ -9,12 +9,10 @@ from asyncua import ua
 from edgeflow.driver import Column, Reader, single
 from edgeflow.model import BAD, Scalar
 from edgeflow_opcua.item import items_of
-from edgeflow_opcua.publish import read_values
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import Device, Point
-from edgeflow_opcua.structure import names_of, pieces
+from edgeflow_opcua.structure import names_of
 from edgeflow_opcua.value import Fault
-from edgeflow_opcua.wire import read_request
 
 _NO_EVENT = (BAD, "no event of it has come yet")
 
@@ -30,10 +28,10 @@ async def reader(server: Server, device: Device, points: Sequence[Point], deadli
     texts = [i for i in variables if points[i].type == "text"]
     names = await names_of(wire, [nodes[i] for i in texts], deadline) if texts else []
     items = items_of(device, points, variables, dict(zip(texts, names, strict=True)), server.types)
-    requests = [read_request([item.node for item in some]) for some in pieces(items, wire.read_chunk)]
+    wanted = [item.node for item in items]
 
     async def read(deadline: float) -> Column:
-        data = [datum for request in requests for datum in await read_values(wire, request, deadline)]
+        data = await wire.read(wanted, deadline)
         values: list[Scalar] = [None] * len(points)
         faults = dict(unknown)
         taken = [item.taken(value, code) for item, (value, code, *_) in zip(items, data, strict=True)]

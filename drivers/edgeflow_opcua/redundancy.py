@@ -13,7 +13,7 @@ from asyncua.ua.object_ids import ObjectIds
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow_opcua.settings import Link
-from edgeflow_opcua.wire import Wire, read_request
+from edgeflow_opcua.wire import Wire
 
 HEALTHY = 200
 """From this service level on a server is healthy, below it is degraded (OPC 10000-4 6.6.2.4.2)."""
@@ -106,8 +106,7 @@ class _Lookout:
 
 async def service_level(wire: Wire, deadline: float) -> int:
     """How well a server serves, 0 to 255; one that does not say so counts as healthy."""
-    (data,) = await wire.read(read_request([_LEVEL]), deadline)
-    level = data.Value.Value if data.Value is not None else None
+    ((level, *_),) = await wire.read([_LEVEL], deadline)
     return level if isinstance(level, int) else 255
 
 

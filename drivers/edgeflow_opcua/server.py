@@ -8,9 +8,10 @@ from edgeflow.driver import Home
 from edgeflow.model import Scalar, ValueType
 from edgeflow_opcua.address import Addresses
 from edgeflow_opcua.condition import Alarms
-from edgeflow_opcua.publish import Publisher
+from edgeflow_opcua.pulse import Pulse
 from edgeflow_opcua.settings import Point
 from edgeflow_opcua.structure import Types
+from edgeflow_opcua.subscription import Subscriptions
 from edgeflow_opcua.wire import Wire
 
 Listener = Callable[[Point], None]
@@ -22,7 +23,8 @@ class Server:
 
     def __init__(self, wire: Wire, home: Home) -> None:
         self.wire, self.home = wire, home
-        self.addresses, self.types, self.publisher = Addresses(wire), Types(wire), Publisher(wire)
+        self.addresses, self.types = Addresses(wire), Types(wire)
+        self.subscriptions, self.pulse = Subscriptions(wire), Pulse(wire)
         self.alarms = Alarms(wire)
         self.listeners: set[Listener] = set()
         self._held: dict[Point, Scalar] = {}

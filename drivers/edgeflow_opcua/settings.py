@@ -163,6 +163,7 @@ class Link(Strict):
         return self.mode or (None if self.security == "auto" else "SignAndEncrypt")
 
 
+Time = Literal["source", "server", "arrival"]
 Interval = Annotated[Duration, AfterValidator(_not_zero)]
 Queue = Annotated[int, Field(ge=1, le=100_000)]
 Deadband = Annotated[float | str, BeforeValidator(_deadband)]
@@ -201,6 +202,11 @@ class Device(Strict):
         default=None,
         description="Only changes larger than this are sent, for the numbers among the tags: `0.5`, in the unit of the "
         "raw value, or `2 %` of the variable's EURange. A server that cannot do it sends every change.",
+    )
+    time: Time = Field(
+        default="source",
+        description="Which time a value has: `source` is that of its source, else the server's; `server` that of the "
+        "server, for sources whose time stamps are wrong or never move; `arrival` is ours, where both are wrong.",
     )
     history: bool = Field(
         default=False,
@@ -250,6 +256,7 @@ class Point(Strict):
     queue: Queue | None = Field(
         default=None, description="As at the device, for this variable. For events it is 1000 where not given."
     )
+    time: Time | None = Field(default=None, description="As at the device, for this variable.")
     history: bool | None = Field(default=None, description="As at the device, for this variable.")
     verify: bool = Field(
         default=False,
@@ -346,7 +353,7 @@ CONDITION_FIELDS: Mapping[str, ValueType] = {
 _WRITTEN_FIELDS = ("acked", "confirmed", "comment")
 _VARIABLE = ("node or path",)
 _BELONGS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("index", "deadband", "sampling_interval", "history", "verify"), _VARIABLE),
+    **dict.fromkeys(("index", "deadband", "sampling_interval", "time", "history", "verify"), _VARIABLE),
     "field": (*_VARIABLE, "condition"), "queue": (*_VARIABLE, "events"), "fields": ("events",), "severity": ("events",),
 }  # fmt: skip
 

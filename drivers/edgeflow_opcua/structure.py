@@ -5,20 +5,20 @@ The library keeps such types for the whole process, by a number that means somet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from asyncua import ua
-from asyncua.common.utils import Buffer
 from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
-from asyncua.ua.ua_binary import from_binary
-from asyncua.ua.uaerrors import UaError
 
 from edgeflow_opcua.address import below, written
-from edgeflow_opcua.binary import BUILT_IN, MOST_DIMENSIONS, Decoder, Malformed, shaped
-from edgeflow_opcua.wire import GARBLED, Wire, read_request
+from edgeflow_opcua.binary import BUILT_IN, MOST_DIMENSIONS, Datum, Decoder, Malformed, shaped
+from edgeflow_opcua.service import browse
+from edgeflow_opcua.standard import known as standard
+from edgeflow_opcua.standard import structure
+from edgeflow_opcua.wire import GARBLED, Wire
 
 Read = Callable[[Decoder], Any]
 Names = dict[int, str]
@@ -87,8 +87,8 @@ class Types:
             raise Unknown(f"the server gives a structure of type {encoding.to_string()} without content")
         kind = self._encodings.get(encoding)
         if kind is None:
-            if encoding.NamespaceIndex == 0 and encoding in ua.extension_objects_by_typeid:
-                return self._standard(encoding, value.Body)
+            if (own := standard(encoding)) is not None:
+                return self._standard(encoding, own, value.Body)
             self.wanted.add(encoding)
             raise Unknown(f"the structure of type {encoding.to_string()} is not known yet")
         try:
@@ -96,13 +96,13 @@ class Types:
         except (Malformed, RecursionError) as error:
             raise Unknown(f"the structure does not fit its own description: {error}") from None
 
-    def _standard(self, encoding: ua.NodeId, body: bytes) -> Any:
-        """One of the standard's own structures, which the library knows."""
+    def _standard(self, encoding: ua.NodeId, kind: type[Any], body: bytes) -> Any:
+        """One of the standard's own structures, whose fields the library knows."""
         try:
-            return self.unfold(from_binary(ua.extension_objects_by_typeid[encoding], Buffer(body)))
+            return self.unfold(structure(kind, Decoder(body)))
         except Unknown:
             raise
-        except (*GARBLED, UaError) as error:
+        except GARBLED as error:
             raise Unknown(f"the structure of type {encoding.to_string()} is garbled: {error}") from None
 
     def _read(self, kind: ua.NodeId, source: Decoder) -> Any:
@@ -200,26 +200,17 @@ class Types:
     async def _inverse(
         self, nodes: Sequence[ua.NodeId], reference: ua.NodeId, deadline: float
     ) -> dict[ua.NodeId, ua.NodeId]:
+        inverse, every = ua.BrowseDirection.Inverse, ua.NodeClass.Unspecified
+        wanted = [
+            ua.BrowseDescription(node, inverse, reference, True, every, ua.BrowseResultMask.None_) for node in nodes
+        ]
         found: dict[ua.NodeId, ua.NodeId] = {}
-        for some in pieces(nodes, 100):
-            question = ua.BrowseParameters(
-                NodesToBrowse=[
-                    ua.BrowseDescription(
-                        node,
-                        ua.BrowseDirection.Inverse,
-                        reference,
-                        True,
-                        ua.NodeClass.Unspecified,
-                        ua.BrowseResultMask.None_,
-                    )
-                    for node in some
-                ]
-            )
-            results = await self._wire.ask(deadline, self._wire.services.browse, question)
-            for node, result in zip(some, results, strict=False):
-                if result.References:
-                    target = result.References[0].NodeId
-                    found[node] = ua.NodeId(target.Identifier, target.NamespaceIndex)
+        for node, references in zip(
+            nodes, await browse(self._wire, wanted, deadline, first_only=True) if wanted else (), strict=True
+        ):
+            if references and not isinstance(references, str):
+                target = references[0].NodeId
+                found[node] = ua.NodeId(target.Identifier, target.NamespaceIndex)
         return found
 
 
@@ -251,11 +242,25 @@ def _layout(definition: ua.StructureDefinition) -> _Layout:
 
 async def definitions_of(wire: Wire, kinds: Sequence[ua.NodeId], deadline: float) -> list[Any]:
     """The DataTypeDefinition of each data type; None where the server gives none."""
-    found: list[Any] = []
-    for some in pieces(kinds, wire.read_chunk):
-        data = await wire.read(read_request(list(some), AttributeIds.DataTypeDefinition), deadline)
-        found += [None if value.Value is None else value.Value.Value for value in data]
-    return found
+    return [held(datum) for datum in await wire.read(kinds, deadline, AttributeIds.DataTypeDefinition)]
+
+
+def held(datum: Datum) -> Any:
+    """A good value, with the standard's own structures in it as the library's classes; None for a bad one."""
+    value, code, *_ = datum
+    if code >> 30 >= 2:
+        return None
+    return [_standard_value(one) for one in value] if isinstance(value, list) else _standard_value(value)
+
+
+def _standard_value(value: Any) -> Any:
+    kind = standard(value.TypeId) if isinstance(value, ua.ExtensionObject) else None
+    if kind is None:
+        return value
+    try:
+        return structure(kind, Decoder(value.Body or b""))
+    except GARBLED:
+        return None
 
 
 async def names_of(wire: Wire, nodes: Sequence[ua.NodeId], deadline: float) -> list[Names]:
@@ -263,10 +268,7 @@ async def names_of(wire: Wire, nodes: Sequence[ua.NodeId], deadline: float) -> l
 
     EnumStrings, EnumValues (OPC 10000-3, clauses 5.6.4 and 8.39) and EnumDefinition.
     """
-    kinds: list[ua.NodeId | None] = []
-    for some in pieces(nodes, wire.read_chunk):
-        data = await wire.read(read_request(list(some), AttributeIds.DataType), deadline)
-        kinds += [_enumeration(value) for value in data]
+    kinds = [_enumeration(datum[0]) for datum in await wire.read(nodes, deadline, AttributeIds.DataType)]
     found: list[Names] = [{} for _ in nodes]
     asked = [(at, node, kind) for at, (node, kind) in enumerate(zip(nodes, kinds, strict=True)) if kind is not None]
     if not asked:
@@ -274,9 +276,7 @@ async def names_of(wire: Wire, nodes: Sequence[ua.NodeId], deadline: float) -> l
     starts = [(start, path) for _, node, kind in asked for start in (node, kind) for path in _ENUM_PATHS]
     targets = await below(wire, starts, deadline)
     there = [target for target in targets if target is not None]
-    values = iter(
-        [one for some in pieces(there, wire.read_chunk) for one in await wire.read(read_request(list(some)), deadline)]
-    )
+    values = iter(await wire.read(there, deadline))
     tables = [_table(next(values)) if target is not None else {} for target in targets]
     definitions = await definitions_of(wire, [kind for _, _, kind in asked], deadline)
     for (at, _, _), first, definition in zip(asked, range(0, len(tables), 4), definitions, strict=True):
@@ -289,17 +289,16 @@ async def names_of(wire: Wire, nodes: Sequence[ua.NodeId], deadline: float) -> l
     return found
 
 
-def _enumeration(data_type: ua.DataValue) -> ua.NodeId | None:
+def _enumeration(kind: Any) -> ua.NodeId | None:
     """A data type that may have names: not one of the plain ones but the integers."""
-    kind = None if data_type.Value is None else data_type.Value.Value
     if not isinstance(kind, ua.NodeId):
         return None
     plain = kind.NamespaceIndex == 0 and isinstance(kind.Identifier, int) and kind.Identifier <= 25
     return None if plain and kind.Identifier not in range(2, 10) else kind
 
 
-def _table(data: ua.DataValue) -> Names:
-    values = None if data.Value is None else data.Value.Value
+def _table(datum: Datum) -> Names:
+    values = held(datum)
     table: Names = {}
     for number, value in enumerate(values if isinstance(values, list) else ()):
         if isinstance(value, ua.EnumValueType):
@@ -307,8 +306,3 @@ def _table(data: ua.DataValue) -> Names:
         elif isinstance(value, ua.LocalizedText):
             table[number] = value.Text or ""
     return table
-
-
-def pieces(some: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:
-    """A sequence in pieces of at most so many."""
-    return (some[start : start + size] for start in range(0, len(some), size))

@@ -151,14 +151,6 @@ def time_ns(moment: datetime | None) -> int:
     return (moment - _UNIX) // _MICROSECOND * 1000
 
 
-def held_type(current: ua.DataValue) -> tuple[int, bool] | None:
-    """The number of the built-in type that a node holds, and whether it is an array of them; None for no value."""
-    held = current.Value
-    if held is None or held.VariantType is _V.Null:
-        return None
-    return int(held.VariantType.value), bool(held.is_array)
-
-
 def value_type(kind: ua.VariantType) -> ValueType | None:
     """The declared type that fits a node of this variant type; None for what is no scalar."""
     return _KINDS.get(kind)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from math import isfinite
 from typing import Any
 
 import structlog
 from asyncua import ua
-from asyncua.ua.object_ids import ObjectIds
 
 from edgeflow.driver import Column, Push
 from edgeflow.errors import Rejected
@@ -21,13 +19,12 @@ from edgeflow_opcua.condition import Conditions
 from edgeflow_opcua.event import Events
 from edgeflow_opcua.history import History
 from edgeflow_opcua.item import NS_PER_MS, Item, items_of
-from edgeflow_opcua.publish import read_values
+from edgeflow_opcua.pulse import PATIENCE, Beat
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import Device, Point
-from edgeflow_opcua.structure import names_of, pieces
-from edgeflow_opcua.subscription import Subscriptions
-from edgeflow_opcua.value import Fault, status_name, time_ns
-from edgeflow_opcua.wire import read_request
+from edgeflow_opcua.structure import names_of
+from edgeflow_opcua.value import Fault, status_name
+from edgeflow_opcua.wire import Late
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +33,8 @@ _TRY_REFUSED_AGAIN_S = 30.0
 _SAVE_S = 60.0
 _REFRESH_S = 5.0
 _SESSION_SHARE = 3  # a heartbeat at least this often within the session time-out
-_LIFE = ua.NodeId(ua.Int32(ObjectIds.Server_ServerStatus_CurrentTime))
-_STATE = ua.NodeId(ua.Int32(ObjectIds.Server_ServerStatus_State))
+_FIRST_VALUE_S, _ROUND_S = 3.0, 30.0
+_SELDOM_MS = 10_000
 _LOST = (UNCERTAIN, "values before it were lost on the way")
 _READ_INSTEAD = frozenset(
     {
@@ -78,21 +75,26 @@ class Watch:
         self._server, self._wire, self._device, self._push = server, server.wire, device, push
         self._points = points
         self._things: dict[int, Thing] = {}
-        self._next = 0
         self._conditions: list[Conditions] = []
         self._refused: set[int] = set()
         self._polled: dict[float, list[int]] = {}
         self._last: dict[int, list[Any]] = {}
         self._anew: dict[int, int] = {}
         self._anew_until = 0.0
-        self._server_time: datetime | None = None
+        self._unheard: set[int] = set()
+        self._begun: set[int] = set()
+        self._vouched: dict[frozenset[int], tuple[int, ...]] = {}
+        self._suspects: dict[int, tuple[Any, int]] = {}
+        self._state_fault: Fault | None = None
         self._beat_s = min(device.heartbeat / NS_PER_S, server.wire.session_s / _SESSION_SHARE)
-        self._patience_s = 2 * self._beat_s
-        self._subscriptions = Subscriptions(server, device, self._beat_s)
+        self._patience_s = PATIENCE * self._beat_s
+        self._subscriptions = server.subscriptions.member(device, self._beat_s)
         self._now = asyncio.get_running_loop().time
+        self._proved_at = self._now()
         self._jobs = [
             _Job(self._beat_s, self._beat, self._now()),
             _Job(_TRY_REFUSED_AGAIN_S, self._try_again, self._now() + _TRY_REFUSED_AGAIN_S),
+            _Job(_ROUND_S, self._listen_round, self._now() + _FIRST_VALUE_S),
         ]
         self._history = History.of(server, device, points)
         if self._history is not None:
@@ -103,6 +105,7 @@ class Watch:
         """Until cancelled, or LinkDown."""
         self._server.listeners.add(self._called)
         try:
+            await self._alive()
             await self._add(range(len(self._points)))
             while True:
                 await self._do_due()
@@ -112,6 +115,8 @@ class Watch:
                 except TimeoutError:
                     continue
                 await self._take(published)
+        except Late:
+            raise Rejected(f"the server does not answer within {_ASK_S:g} s what is asked to watch it") from None
         finally:
             self._server.listeners.discard(self._called)
             if self._history is not None:
@@ -137,19 +142,65 @@ class Watch:
     # --- what proves life ----------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Asks for time and state; says "alive" only where the server runs and its clock has advanced."""
-        time, state = await self._wire.read(read_request([_LIFE, _STATE]), self._now() + self._patience_s)
-        if self._subscriptions.silent(self._patience_s):
+        """Says "alive" where the server runs, its clock has advanced, and it still publishes for this device."""
+        beat = await self._server.pulse.beat(self._beat_s)
+        if beat is None:
+            return
+        if not self._wire.busy and self._subscriptions.silent(self._patience_s):
             raise self._wire.down("it answers, but its subscription has gone silent")
-        moment, number = _plain(time), _plain(state)
-        advanced = isinstance(moment, datetime) and (self._server_time is None or moment > self._server_time)
-        if advanced:
-            self._server_time = moment
         for conditions in self._conditions:
             if conditions.asked_at is not None and self._now() > conditions.asked_at + _REFRESH_S:
                 self._push(conditions.settled())  # some servers do not say when a refresh has ended
-        if advanced and number in (None, ua.ServerState.Running):
-            self._push(Column((), time_ns(time.SourceTimestamp) or time_ns(time.ServerTimestamp), holds=True))
+        await self._judge(beat)
+        if not beat.advanced:
+            return
+        if beat.fault and beat.fault[0] is BAD:
+            self._push(Column((), beat.time_ns, points=()))  # it lives; its values are another matter
+            return
+        heard, self._proved_at = self._subscriptions.heard_since(self._proved_at), self._now()
+        if holding := self._holding(frozenset(heard)):
+            self._push(Column((), beat.time_ns, points=holding, holds=True))
+        else:
+            self._push(Column((), beat.time_ns, points=()))
+
+    def _holding(self, heard: frozenset[int]) -> tuple[int, ...]:
+        """The points of which the server would have told a change: those in subscriptions that it still publishes.
+
+        What is polled was read lately, or the watch would have ended; what a method was called with does not change.
+        """
+        known = self._vouched.get(heard)
+        if known is None:
+            polled = {handle for handles in self._polled.values() for handle in handles}
+            indices = {i for i, point in enumerate(self._points) if point.method is not None}
+            for handle, thing in self._things.items():
+                if handle in polled or self._subscriptions.holding(handle) in heard:
+                    indices.update(thing.indices)
+            known = self._vouched[heard] = tuple(sorted(indices - self._refused))
+        return known
+
+    async def _judge(self, beat: Beat) -> None:
+        """A server that does not run gives no values that could be relied on, whatever it publishes."""
+        fault, before = beat.fault, self._state_fault
+        if fault == before:
+            return
+        self._state_fault = fault
+        log.warning("the server's state", server=self._wire.where, state=fault[1] if fault else "Running")
+        if fault and fault[0] is BAD:
+            indices = tuple(range(len(self._points)))
+            self._push_live(Column([None] * len(indices), 0, None, indices))
+        elif before:
+            await self._read_anew(lost=False)
+
+    def _push_live(self, column: Column) -> None:
+        """A value of a server that does not run carries what its state says."""
+        if (fault := self._state_fault) is not None and column.points:
+            count = len(column.values)
+            if fault[0] is BAD:
+                column.values = [None] * count
+                column.faults = dict.fromkeys(range(count), fault)
+            else:
+                column.faults = dict.fromkeys(range(count), fault) | (column.faults or {})
+        self._push(column)
 
     # --- what is watched -----------------------------------------------------------------------------
 
@@ -174,8 +225,7 @@ class Watch:
         conditions = {i: (chosen[i], node) for i, node in nodes.items() if chosen[i].condition}
         if conditions:
             things.append(Conditions(self._server.alarms, conditions))
-        handles = {self._next + at: thing for at, thing in enumerate(things)}
-        self._next += len(handles)
+        handles = dict(zip(self._subscriptions.handles(len(things)), things, strict=True))
         self._things |= handles
         refused = await self._subscribe(handles)
         await self._fill(history)  # what came while the rest was done
@@ -194,7 +244,9 @@ class Watch:
         polled = [handle for handle, thing in things.items() if self._device.mode == "poll" and isinstance(thing, Item)]
         rest = things.keys() - set(polled)
         watched = {handle: thing for handle, thing in things.items() if handle in rest}
-        refused = await self._subscriptions.add(watched, self._alive) if watched else {}
+        refused = await self._subscriptions.add(watched) if watched else {}
+        await self._alive()
+        self._unheard |= {h for h, one in watched.items() if isinstance(one, Item) and h not in refused}
         instead = {
             handle: name
             for handle, name in refused.items()
@@ -216,8 +268,9 @@ class Watch:
         """History comes before what is live."""
         if self._history is None or not items:
             return
-        time, _ = await self._wire.read(read_request([_LIFE, _STATE]), self._by())
-        await self._history.fill(items, self._push, time_ns(_plain(time)), self._alive)
+        beat = await self._server.pulse.beat(self._beat_s)
+        if beat is not None:
+            await self._history.fill(items, self._push, beat.time_ns, self._alive)
 
     async def _begin(self, points: Mapping[int, Point], things: Sequence[Thing]) -> None:
         """What there is to say before anything comes."""
@@ -235,8 +288,10 @@ class Watch:
     async def _refresh(self, conditions: Conditions) -> None:
         """Asks for the state of all conditions, which no event of the past will tell us any more."""
         conditions.refresh_wanted = False
-        reason = ""
-        for subscription in self._subscriptions.ids():
+        handle = next((handle for handle, thing in self._things.items() if thing is conditions), -1)
+        subscription = self._subscriptions.holding(handle)
+        reason = "its subscription is gone"
+        if subscription is not None:
             try:
                 await self._server.alarms.refresh(subscription, self._by())
             except Rejected as refusal:
@@ -250,6 +305,7 @@ class Watch:
         self._push(Column([None] * len(faults), 0, faults, conditions.indices))
 
     def _refuse(self, reasons: Mapping[int, str]) -> None:
+        self._vouched.clear()
         if reasons:
             self._refused |= reasons.keys()
             faults: dict[int, Fault] = dict(enumerate((BAD, reason) for reason in reasons.values()))
@@ -260,7 +316,6 @@ class Watch:
         beat = self._jobs[0]
         if self._now() >= beat.due_at:
             beat.due_at = self._now() + self._beat_s
-            self._subscriptions.fresh()
             await self._beat()
 
     def _by(self) -> float:
@@ -269,6 +324,7 @@ class Watch:
     # --- what is read instead ------------------------------------------------------------------------
 
     def _poll(self, handles: Sequence[int]) -> None:
+        self._vouched.clear()
         for handle in handles:
             item = self._things[handle]
             assert isinstance(item, Item)
@@ -289,11 +345,11 @@ class Watch:
         if changed:
             await self._take(Published(0, changes=changed, news=True))
 
-    async def _read_anew(self) -> None:
+    async def _read_anew(self, *, lost: bool = True) -> None:
         """After a loss that the server cannot make good: what was lost may not change again for a long time."""
         polled = {handle for handles in self._polled.values() for handle in handles}
         those = [handle for handle, thing in self._things.items() if isinstance(thing, Item) and handle not in polled]
-        if not self._anew:
+        if lost and not self._anew:
             log.warning("what the server published was lost; reading anew", server=self._wire.where, nodes=len(those))
         changes = await self._read(those)
         self._anew.clear()
@@ -303,19 +359,46 @@ class Watch:
 
     async def _read(self, handles: Sequence[int]) -> list[tuple[int, Any, int, int]]:
         """What they hold, as it is published."""
-        found = []
-        for some in pieces(handles, self._wire.read_chunk):
-            nodes = [self._things[handle].node for handle in some]
-            data = await read_values(self._wire, read_request(nodes), self._now() + self._patience_s)
-            for handle, (value, code, source_ns, server_ns) in zip(some, data, strict=True):
-                found.append((handle, value, code, source_ns or server_ns))
-        return found
+        items = [(handle, thing) for handle in handles if isinstance(thing := self._things[handle], Item)]
+        data = await self._wire.read([item.node for _, item in items], self._now() + max(self._patience_s, _ASK_S))
+        return [
+            (handle, value, code, item.moment(source_ns, server_ns))
+            for (handle, item), (value, code, source_ns, server_ns) in zip(items, data, strict=True)
+        ]
+
+    async def _listen_round(self) -> None:
+        """Looks after what says nothing: a server may take an item and never publish it, or lose it later.
+
+        What has published nothing is read. What is found changed from one round to the next, without a word in
+        between, is not watched any more, whatever its neighbours do; it is read from then on.
+        """
+        silent = [handle for handle in self._unheard if handle in self._things]
+        changes = await self._read(silent) if silent else []
+        found = {handle: (value, code) for handle, value, code, _ in changes}
+        dead = [handle for handle in silent if handle in self._suspects and self._suspects[handle] != found[handle]]
+        self._suspects = found
+        fresh = [change for change in changes if change[0] not in self._begun or change[0] in dead]
+        if dead:
+            log.warning("the server has stopped to publish some nodes; reading them", nodes=len(dead))
+            self._poll(dead)
+        if fresh:
+            await self._take(Published(0, changes=fresh, news=True))
+        polled = {handle for handles in self._polled.values() for handle in handles}
+        watched = {
+            handle
+            for handle, thing in self._things.items()
+            if isinstance(thing, Item) and not thing.deadband and thing.sampling_ms <= _SELDOM_MS
+        }
+        self._begun |= self._things.keys()
+        self._unheard = watched - polled
 
     # --- what arrives --------------------------------------------------------------------------------
 
     async def _take(self, published: Published) -> None:
         if self._anew:
             published.changes = self._younger(published.changes)
+        if self._unheard:
+            self._unheard.difference_update(change[0] for change in published.changes)
         columns = self._sorted(published.changes)
         if self._server.types.wanted:  # structures that were not met before
             await self._server.types.learn(self._by())
@@ -325,7 +408,7 @@ class Watch:
         for column in columns:
             if published.gap:
                 column.faults = dict.fromkeys(range(len(column.values)), _LOST) | (column.faults or {})
-            self._push(column)
+            self._push_live(column)
         for conditions in self._conditions:
             if conditions.refresh_wanted or published.gap:
                 await self._refresh(conditions)
@@ -355,7 +438,16 @@ class Watch:
         return columns
 
     def _sorted(self, changes: Sequence[tuple[int, Any, int, int]]) -> list[Column]:
-        """By source time, to the millisecond: servers stamp the values of one scan microseconds apart."""
+        """By source time, to the millisecond: servers stamp the values of one scan microseconds apart.
+
+        The values of one variable stay in the order in which they came, whatever its clock does.
+        """
+        columns: list[Column] = []
+        for some in _in_turns(changes):
+            columns += self._grouped(some)
+        return columns
+
+    def _grouped(self, changes: Sequence[tuple[int, Any, int, int]]) -> list[Column]:
         things = self._things
         groups: dict[int, _Group] = {}
         for handle, value, code, at in changes:
@@ -375,6 +467,20 @@ class Watch:
             for index, scalar, fault in item.taken(value, code):
                 group.add(index, scalar, fault)
         return [column for key in sorted(groups) for column in groups[key].columns()]
+
+
+def _in_turns(changes: Sequence[tuple[int, Any, int, int]]) -> list[Sequence[tuple[int, Any, int, int]]]:
+    """As they are, or in several turns where the clock of a variable goes back between two of its values."""
+    if len({change[0] for change in changes}) == len(changes):
+        return [changes]
+    turns: list[Sequence[tuple[int, Any, int, int]]] = []
+    begin, last = 0, dict[int, int]()
+    for number, (handle, _, _, at) in enumerate(changes):
+        if at < last.get(handle, 0):
+            turns.append(changes[begin:number])
+            begin, last = number, {}
+        last[handle] = at
+    return [*turns, changes[begin:]]
 
 
 class _Group:
@@ -402,9 +508,3 @@ class _Group:
             Column([value], self.at, {0: self.faults[at]} if at in self.faults else None, (index,))
             for at, (index, value) in enumerate(zip(self.points, self.values, strict=True))
         ]
-
-
-def _plain(data: ua.DataValue) -> Any:
-    """A good value as it is, else None."""
-    good = data.StatusCode is None or data.StatusCode.is_good()
-    return data.Value.Value if good and data.Value is not None else None

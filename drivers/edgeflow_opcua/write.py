@@ -12,13 +12,15 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
+from edgeflow_opcua import service
 from edgeflow_opcua.item import Taker, steps_of
-from edgeflow_opcua.publish import attempt, read_values
+from edgeflow_opcua.limits import Refused
+from edgeflow_opcua.refusal import denied
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import Point
-from edgeflow_opcua.structure import Names, names_of, pieces
-from edgeflow_opcua.value import as_variant, from_json, held_type, judged, status_name
-from edgeflow_opcua.wire import read_request
+from edgeflow_opcua.structure import Names, names_of
+from edgeflow_opcua.value import as_variant, from_json, judged, status_name
+from edgeflow_opcua.wire import Late, read_request
 
 _VERIFY_S, _LOOK_AGAIN_S = 1.0, 0.05
 _NOT_ALONE = "the server cannot write single elements of an array; write the whole as JSON, with `type: text`"
@@ -46,39 +48,32 @@ class Writer:
         for point, node in zip(points, nodes, strict=True):
             if point.index is not None:
                 await self._check_alone(point, node, deadline)
-        step = self._wire.write_chunk
-        for some, request in zip(pieces(points, step), pieces(items, step), strict=True):
-            statuses = await self._send(some, ua.WriteParameters(list(request)), deadline)
-            for point, status in zip(some, statuses, strict=False):
-                if not status.is_good():
-                    raise Rejected(f"{point}: {_refusal(point, status_name(status.value))}")
+        try:
+            statuses = await service.write(self._wire, items, deadline)
+        except Refused as refusal:
+            raise Rejected(f"{points[0]}: {denied(refusal.name)}") from None
+        except Late as late:
+            raise Late(f"{points[0]}: {late}; it may be written all the same") from None
+        for point, status in zip(points, statuses, strict=True):
+            if status.value >> 30 >= 2:
+                raise Rejected(f"{point}: {_refusal(point, status_name(status.value))}")
         for point, node, value in zip(points, nodes, values, strict=True):
             if point.verify:
                 await self._verify(point, node, value, deadline)
-
-    async def _send(self, points: Sequence[Point], request: ua.WriteParameters, deadline: float) -> list[ua.StatusCode]:
-        try:
-            statuses: list[ua.StatusCode] = await attempt(
-                self._wire, deadline, lambda: self._wire.services.write(request)
-            )
-        except Rejected as refusal:
-            raise Rejected(f"{points[0]}: the server answered {refusal}") from None
-        return statuses
 
     async def _learn(self, points: Sequence[Point], nodes: Sequence[ua.NodeId], deadline: float) -> None:
         """The held value comes first, because a declared type may be an enumeration or a maker's own."""
         new = {node: point for point, node in zip(points, nodes, strict=True) if node not in self._kinds}
         declared: dict[ua.NodeId, tuple[ua.NodeId, int]] = {}
-        for some in pieces(list(new), max(1, self._wire.read_chunk // 3)):
-            request = read_request(list(some), AttributeIds.Value, AttributeIds.DataType, AttributeIds.ValueRank)
-            data = await self._wire.read(request, deadline)
-            for node, value, kind, rank in zip(some, data[::3], data[1::3], data[2::3], strict=True):
-                if kind.StatusCode is not None and not kind.StatusCode.is_good():
-                    raise Rejected(f"{new[node]}: the server answered {status_name(kind.StatusCode.value)}")
-                if (held := held_type(value)) is not None:
-                    self._kinds[node] = held
-                elif kind.Value is not None and isinstance(kind.Value.Value, ua.NodeId):
-                    declared[node] = (kind.Value.Value, rank.Value.Value if rank.Value is not None else -1)
+        held = await self._wire.held_kinds(list(new), deadline)
+        data = await self._wire.read(list(new), deadline, AttributeIds.DataType, AttributeIds.ValueRank)
+        for node, kind, (data_type, code, *_), (rank, *_) in zip(new, held, data[::2], data[1::2], strict=True):
+            if code >> 30 >= 2:
+                raise Rejected(f"{new[node]}: {denied(status_name(code))}")
+            if kind is not None:
+                self._kinds[node] = kind
+            elif isinstance(data_type, ua.NodeId):
+                declared[node] = (data_type, rank if isinstance(rank, int) else -1)
         plain = await self._server.types.plain([kind for kind, _ in declared.values()], deadline) if declared else {}
         for node, (data_type, value_rank) in declared.items():
             self._kinds[node] = (plain[data_type], isinstance(value_rank, int) and value_rank >= 1)
@@ -120,9 +115,10 @@ class Writer:
             indices = (point.index,) if isinstance(point.index, int) else point.index or ()
             request = read_request([node, node])
             request.NodesToRead[1].IndexRange = ",".join(map(str, indices))
-            (whole, code, *_), (part, part_code, *_) = await read_values(self._wire, request, deadline)
+            whole_and_part = [await self._wire.read_once(one, deadline) for one in _each(request)]
+            ((whole, code, *_),), ((part, part_code, *_),) = whole_and_part
             if code >> 31:
-                raise Rejected(f"{point}: the server answered {status_name(code)}")
+                raise Rejected(f"{point}: {denied(status_name(code))}")
             if part_code >> 31:
                 raise Rejected(f"{point}: {_refusal(point, status_name(part_code))}")
             if _size(whole) == 1 and not any(indices):
@@ -136,7 +132,7 @@ class Writer:
         until = min(deadline, loop.time() + _VERIFY_S)
         taker = Taker(0, point.type, steps_of(point), self._names.get(node, {}))
         while True:
-            ((held, code, *_),) = await read_values(self._wire, read_request([node]), deadline)
+            ((held, code, *_),) = await self._wire.read([node], deadline)
             fault = judged(code)
             try:
                 shown = None if fault and code >> 31 else taker.take(held)
@@ -150,13 +146,18 @@ class Writer:
             await asyncio.sleep(_LOOK_AGAIN_S)
 
 
+def _each(request: ua.ReadParameters) -> list[ua.ReadParameters]:
+    """A request for each, for servers that take one node at a time."""
+    return [ua.ReadParameters(0, request.TimestampsToReturn, [one]) for one in request.NodesToRead]
+
+
 def _value(node: ua.NodeId, index_range: str | None, value: ua.Variant) -> ua.WriteValue:
     return ua.WriteValue(node, ua.IntegerId(AttributeIds.Value), index_range, ua.DataValue(value, None))
 
 
 def _refusal(point: Point, name: str) -> str:
     single = point.index is not None and name in ("BadWriteNotSupported", "BadIndexRangeInvalid", "BadNotSupported")
-    return f"the server answered {name}{f'; {_NOT_ALONE}' if single else ''}"
+    return f"the server answered {name}; {_NOT_ALONE}" if single else denied(name)
 
 
 def _size(value: object) -> int:

@@ -12,7 +12,7 @@ from asyncua.ua.ua_binary import struct_to_binary, variant_to_binary
 from hypothesis import given
 from hypothesis import strategies as some
 
-from edgeflow_opcua.binary import Decoder, Malformed, publish_response, read_response, shaped, ticks_ns
+from edgeflow_opcua.binary import Decoder, Malformed, Published, head, publish_response, shaped, ticks_ns
 
 V = ua.VariantType
 TIMES = some.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=some.just(UTC))  # noqa: DTZ001 - hypothesis wants them bare
@@ -69,10 +69,21 @@ def test_what_a_server_publishes_is_decoded_as_the_library_does(items: list[Any]
     response.Parameters.SubscriptionId = 9
     response.Parameters.NotificationMessage.SequenceNumber = 4
     response.Parameters.NotificationMessage.NotificationData = [notification, events]
-    result, published = publish_response(struct_to_binary(response))
+    result, published = published_in(struct_to_binary(response))
     assert (result, published.subscription, published.sequence, published.news) == (0, 9, 4, True)
     assert published.changes == wanted
     assert published.events == [(3, [7, None])]
+
+
+def published_in(data: bytes) -> tuple[int, Published]:
+    source = Decoder(data)
+    return head(source), publish_response(source)
+
+
+def values_in(data: bytes) -> list[Any]:
+    source = Decoder(data)
+    head(source)
+    return source.many(Decoder.data_value)
 
 
 def nanoseconds(moment: datetime | None) -> int:
@@ -81,23 +92,23 @@ def nanoseconds(moment: datetime | None) -> int:
 
 def test_a_keep_alive_is_no_news_and_the_end_of_a_subscription_is_told() -> None:
     response = ua.PublishResponse()
-    assert not publish_response(struct_to_binary(response))[1].news
+    assert not published_in(struct_to_binary(response))[1].news
     end = ua.StatusChangeNotification(ua.StatusCode(0x800A0000))
     response.Parameters.NotificationMessage.NotificationData = [end]
-    assert publish_response(struct_to_binary(response))[1].ended == 0x800A0000
+    assert published_in(struct_to_binary(response))[1].ended == 0x800A0000
 
 
 def test_a_structure_stays_bytes_so_that_one_nobody_knows_harms_no_other() -> None:
     response = ua.ReadResponse()
     strange = ua.ExtensionObject(ua.NodeId(884, 0), b"\x01")  # a Range, cut off
     response.Results = [ua.DataValue(ua.Variant(strange)), ua.DataValue(ua.Variant(2.5))]
-    _, values = read_response(struct_to_binary(response))
+    values = values_in(struct_to_binary(response))
     assert (values[0][0].Body, values[1][0]) == (b"\x01", 2.5)
 
 
 @given(some.binary(max_size=60))
 def test_bytes_that_are_none_are_malformed_and_nothing_else(data: bytes) -> None:
-    for read in (publish_response, read_response, lambda raw: Decoder(raw).data_value()):
+    for read in (published_in, values_in, lambda raw: Decoder(raw).data_value()):
         try:
             read(data)
         except Malformed:
@@ -147,4 +158,4 @@ def test_an_array_of_very_many_dimensions_stays_flat() -> None:
 
 def test_a_response_of_very_many_bytes_is_not_taken_apart() -> None:
     with pytest.raises(Malformed, match="bytes at once"):
-        read_response(bytes(17_000_000))
+        values_in(bytes(17_000_000))

@@ -10,6 +10,7 @@ import pytest
 from edgeflow.driver import Found, Home
 from edgeflow.errors import Rejected
 from edgeflow.testing.drivers import poll_by
+from edgeflow_opcua import service
 from edgeflow_opcua import DRIVER, Device, Link, Point
 
 URI = "nsu=urn:edgeflow:plant:filler;s="
@@ -48,9 +49,9 @@ async def test_an_array_is_one_text_and_what_is_below_it_are_its_elements(filler
     assert elements["[1]"].point == {"node": f"{URI}Filler.Table", "type": "integer", "index": 1}
 
 
-async def test_more_than_one_answer_can_hold_is_found_to_the_last(large_filler: Any) -> None:
+async def test_more_than_one_answer_can_hold_is_found_to_the_last(large_filler: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(service, "CHUNK", 30)
     async with DRIVER.open(Link(url=large_filler.url, security="none"), soon(), Home()) as session:
-        session._wire.read_chunk = 30
         names = list(await found_below(session, f"{URI}group4900"))
     assert names == [f"v{number}" for number in range(4900, 5000)]
 

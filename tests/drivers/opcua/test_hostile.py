@@ -7,8 +7,6 @@ import struct
 
 import pytest
 from asyncua import ua
-from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import variant_from_binary
 from asyncua.ua.uaerrors import UaError
 from hypothesis import given
 from hypothesis import strategies as some
@@ -16,6 +14,7 @@ from hypothesis import strategies as some
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow_opcua import DRIVER
+from edgeflow_opcua.library import _check_head
 from edgeflow_opcua.settings import Link
 from edgeflow_opcua.structure import Types, Unknown
 from edgeflow_opcua.wire import Wire
@@ -64,10 +63,13 @@ STANDARD = [node for node in ua.extension_objects_by_typeid if node.NamespaceInd
 
 
 def test_a_variant_of_five_bytes_does_not_hold_up_everything() -> None:
-    with pytest.raises(UaError, match="array of nulls"):
-        variant_from_binary(Buffer(NULLS))
-    with pytest.raises(Unknown, match="i=597 is garbled: an array of nulls"):
+    with pytest.raises(Unknown, match="i=597 is garbled: the bytes end too early"):
         TYPES.unfold(ua.ExtensionObject(LITERAL, NULLS))
+    kind = b"\x01\x00" + struct.pack("<H", 597)
+    fault = b"\x01\x00" + struct.pack("<HqII", 397, 0, 1, 0) + b"\x00" + struct.pack("<i", -1)
+    fault += kind + b"\x01" + struct.pack("<i", len(NULLS)) + NULLS
+    with pytest.raises(UaError, match="more than a header"):  # where the library reads a header, it reads an empty one
+        _check_head(fault)
 
 
 @given(some.sampled_from(STANDARD), some.binary(max_size=100))
