@@ -188,7 +188,7 @@ class Watch:
         if fault and fault[0] is BAD:
             indices = tuple(range(len(self._points)))
             self._push_live(Column([None] * len(indices), 0, None, indices))
-        elif before:
+        else:
             await self._read_anew(lost=False)
 
     def _push_live(self, column: Column) -> None:

@@ -10,8 +10,7 @@ import pytest
 from edgeflow.driver import Found, Home
 from edgeflow.errors import Rejected
 from edgeflow.testing.drivers import poll_by
-from edgeflow_opcua import service
-from edgeflow_opcua import DRIVER, Device, Link, Point
+from edgeflow_opcua import DRIVER, Device, Link, Point, service
 
 URI = "nsu=urn:edgeflow:plant:filler;s="
 
