@@ -299,9 +299,10 @@ class Member:
         """Whether one of them has published nothing, not even that it lives, for longer than it may."""
         return any(self._now() > one.heard_at + one.silence_s + patience_s for one in self._subscriptions.of(self))
 
-    def heard_since(self, moment: float) -> list[int]:
-        """The numbers of those that have said something since then (loop time), at least that they live."""
-        return [one.id for one in self._subscriptions.of(self) if one.heard_at >= moment]
+    def publishing(self, patience_s: float) -> list[int]:
+        """The numbers of those that have said something lately, at least that they live."""
+        now = self._now()
+        return [one.id for one in self._subscriptions.of(self) if now <= one.heard_at + one.silence_s + patience_s]
 
     def holding(self, handle: int) -> int | None:
         """The number of the subscription that something is in."""

@@ -90,7 +90,6 @@ class Watch:
         self._patience_s = PATIENCE * self._beat_s
         self._subscriptions = server.subscriptions.member(device, self._beat_s)
         self._now = asyncio.get_running_loop().time
-        self._proved_at = self._now()
         self._jobs = [
             _Job(self._beat_s, self._beat, self._now()),
             _Job(_TRY_REFUSED_AGAIN_S, self._try_again, self._now() + _TRY_REFUSED_AGAIN_S),
@@ -157,8 +156,7 @@ class Watch:
         if beat.fault and beat.fault[0] is BAD:
             self._push(Column((), beat.time_ns, points=()))  # it lives; its values are another matter
             return
-        heard, self._proved_at = self._subscriptions.heard_since(self._proved_at), self._now()
-        if holding := self._holding(frozenset(heard)):
+        if holding := self._holding(frozenset(self._subscriptions.publishing(self._patience_s))):
             self._push(Column((), beat.time_ns, points=holding, holds=True))
         else:
             self._push(Column((), beat.time_ns, points=()))

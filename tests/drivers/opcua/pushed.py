@@ -56,7 +56,10 @@ class Pushed:
     def of(self, index: int) -> list[Any]:
         """All values of one point, in order."""
         return [
-            value for one in self.columns for i, value in zip(one.points or (), one.values, strict=True) if i == index
+            value
+            for one in self.columns
+            for i, value in zip(one.points or (), one.values, strict=not one.holds)
+            if i == index
         ]
 
 
