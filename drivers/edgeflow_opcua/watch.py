@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 import structlog
@@ -12,13 +11,14 @@ from asyncua import ua
 
 from edgeflow.driver import Column, Push
 from edgeflow.errors import Rejected
-from edgeflow.model import BAD, UNCERTAIN, Scalar
+from edgeflow.model import BAD, UNCERTAIN
 from edgeflow.units import NS_PER_S
 from edgeflow_opcua.binary import Published
+from edgeflow_opcua.changes import columns_of
 from edgeflow_opcua.condition import Conditions
 from edgeflow_opcua.event import Events
 from edgeflow_opcua.history import History
-from edgeflow_opcua.item import NS_PER_MS, Item, items_of
+from edgeflow_opcua.item import Item, items_of
 from edgeflow_opcua.pulse import PATIENCE, Beat
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import Device, Point
@@ -397,10 +397,10 @@ class Watch:
             published.changes = self._younger(published.changes)
         if self._unheard:
             self._unheard.difference_update(change[0] for change in published.changes)
-        columns = self._sorted(published.changes)
+        columns = columns_of(self._things, published.changes)
         if self._server.types.wanted:  # structures that were not met before
             await self._server.types.learn(self._by())
-            columns = self._sorted(published.changes)
+            columns = columns_of(self._things, published.changes)
         for handle, fields in published.events:
             columns += await self._event(handle, fields)
         for column in columns:
@@ -434,75 +434,3 @@ class Watch:
         for column in columns:
             self._server.keep(self._points[thing.index], column.values[0])
         return columns
-
-    def _sorted(self, changes: Sequence[tuple[int, Any, int, int]]) -> list[Column]:
-        """By source time, to the millisecond: servers stamp the values of one scan microseconds apart.
-
-        The values of one variable stay in the order in which they came, whatever its clock does.
-        """
-        columns: list[Column] = []
-        for some in _in_turns(changes):
-            columns += self._grouped(some)
-        return columns
-
-    def _grouped(self, changes: Sequence[tuple[int, Any, int, int]]) -> list[Column]:
-        things = self._things
-        groups: dict[int, _Group] = {}
-        for handle, value, code, at in changes:
-            item = things.get(handle)
-            if not isinstance(item, Item):
-                continue
-            group = groups.get(at // NS_PER_MS)
-            if group is None:
-                group = groups[at // NS_PER_MS] = _Group()
-            group.at = max(group.at, at)
-            if not code and (kind := type(value)) in item.plain and (kind is not float or isfinite(value)):
-                group.points.append(item.index)
-                group.values.append(value)
-                continue
-            if item.history and at > item.last_ns:
-                item.last_ns = at
-            for index, scalar, fault in item.taken(value, code):
-                group.add(index, scalar, fault)
-        return [column for key in sorted(groups) for column in groups[key].columns()]
-
-
-def _in_turns(changes: Sequence[tuple[int, Any, int, int]]) -> list[Sequence[tuple[int, Any, int, int]]]:
-    """As they are, or in several turns where the clock of a variable goes back between two of its values."""
-    if len({change[0] for change in changes}) == len(changes):
-        return [changes]
-    turns: list[Sequence[tuple[int, Any, int, int]]] = []
-    begin, last = 0, dict[int, int]()
-    for number, (handle, _, _, at) in enumerate(changes):
-        if at < last.get(handle, 0):
-            turns.append(changes[begin:number])
-            begin, last = number, {}
-        last[handle] = at
-    return [*turns, changes[begin:]]
-
-
-class _Group:
-    """Values of one publish response with the same source time."""
-
-    __slots__ = ("at", "faults", "points", "values")
-
-    def __init__(self) -> None:
-        self.at = 0
-        self.points: list[int] = []
-        self.values: list[Scalar] = []
-        self.faults: dict[int, Fault] = {}
-
-    def add(self, index: int, value: Scalar, fault: Fault | None) -> None:
-        if fault:
-            self.faults[len(self.values)] = fault
-        self.points.append(index)
-        self.values.append(value)
-
-    def columns(self) -> Iterable[Column]:
-        """One column, or several where a variable brings more than one value of the same time."""
-        if len(set(self.points)) == len(self.points):
-            return [Column(self.values, self.at, self.faults or None, tuple(self.points))]
-        return [
-            Column([value], self.at, {0: self.faults[at]} if at in self.faults else None, (index,))
-            for at, (index, value) in enumerate(zip(self.points, self.values, strict=True))
-        ]
