@@ -362,6 +362,7 @@ class Device:
         """Takes what is pushed as soon as it has been pushed, but not on the driver's own stack."""
         self._pushed.clear()
         self._watching = True
+        self.intake.waiting()
         while not connection.reason:
             self._again = False
             subscribed = connection.spawn(self, object(), self._subscribe(connection, session))

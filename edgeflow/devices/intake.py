@@ -140,6 +140,12 @@ class Intake:
         if self.state == "connecting" or self._pushes:
             self.reason = "connected, but nothing has been heard of it yet"
 
+    def waiting(self) -> None:
+        """It is listened to and has not spoken yet, as a device may do that speaks once a minute."""
+        every = duration_text(self.plan.every_ns)
+        if self.state in ("connecting", "bad"):
+            self.reason = f"connected, waiting for the first message (expected every {every})"
+
     def take(self, column: Column, read_ns: int, now_s: float = 0.0) -> None:
         """Hands on what a read brought, or what was pushed at `now_s` (loop time)."""
         if column.holds:

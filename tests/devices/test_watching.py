@@ -348,3 +348,20 @@ async def test_a_read_on_request_asks_the_device_where_it_can(rig: Any) -> None:
         wire.push({1: 3.0, 2: 8.0})
         await asyncio.sleep(0.1)
         assert (await plant.devices.read("d/b", plant.loop.time() + 1)).value == 4.0
+
+
+@in_virtual_time
+async def test_a_device_that_speaks_seldom_is_waited_for_and_not_called_unconnected(rig: Any) -> None:
+    wire = Wire()
+    plant = rig(ONE.replace("link: l,", "link: l, every: 60 s,"), [wire.driver(pushes=True)])
+    async with plant.run():
+        await asyncio.sleep(30)
+        (status,) = plant.devices.status().devices
+        assert (status.state, status.reason) == (
+            "connecting",
+            "connected, waiting for the first message (expected every 1 min)",
+        )
+        wire.push({1: 1.0, 2: 4.0})
+        await asyncio.sleep(0.1)
+        (status,) = plant.devices.status().devices
+        assert (status.state, status.reason) == ("good", "")
