@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
 from edgeflow.model import Strict, ValueType
+from edgeflow.units import Duration
 from edgeflow_modbus import rules
 from edgeflow_modbus.link import Link as Link  # noqa: PLC0414 - all that a person writes is found here
 from edgeflow_modbus.pdu import ADDRESSES, Table
@@ -26,7 +27,17 @@ def _several(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _patience(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(
+            "what is written is read back anyway where it can be; write how long that may take, for example `3 s`, or "
+            "`read: false` where it cannot be read"
+        )
+    return value
+
+
 Order = Literal["big", "little"]
+Patience = Annotated[Duration, BeforeValidator(_patience)]
 Names = Annotated[dict[Annotated[int, BeforeValidator(_number)], str], Field(min_length=1)]
 Missing = Annotated[tuple[int | float | str, ...], BeforeValidator(_several)]
 Beside = Annotated[int, Field(ge=-32768, le=65535)] | Literal["keep"]
@@ -77,7 +88,9 @@ class Device(Strict):
         description="6 where it takes only one register or coil in a request (functions 6 and 5), 16 where it takes "
         "only the functions for several (16 and 15). Default: whichever is shorter, the other where it refuses that.",
     )
-    verify: bool = Field(False, description="Read back what was written; where it differs, the write has failed.")
+    verify: Patience | None = Field(
+        None, description="How long it may take until it shows what was written and acknowledged. Default: 2 s."
+    )
 
     @model_validator(mode="after")
     def _can_be_read(self) -> Self:
@@ -181,7 +194,9 @@ class Point(Strict):
         description="Registers that are written in the same request (function 16), each with its raw value or `keep` "
         "for what it holds: `{101: keep, 102: 1}`.",
     )
-    verify: bool | None = Field(None, description="Whether a write is read back; as the device's where not given.")
+    verify: Patience | None = Field(
+        None, description="How long it may take until what was written is shown; as the device's where not given."
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

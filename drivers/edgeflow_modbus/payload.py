@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
-from edgeflow_modbus.codec import parts, registers_decoder
+from edgeflow_modbus.codec import parts
 from edgeflow_modbus.config import Device, Point, writable
 from edgeflow_modbus.encoder import boolean, encode, keep_mask, raw_of
 from edgeflow_modbus.pdu import (
@@ -37,17 +37,16 @@ class Payload:
     data: bytes
     layout: Layout | None
     function: int | None
-    verify: bool
     beside: Mapping[int, int | None] = field(default_factory=dict)
 
     @property
     def partial(self) -> bool:
         return self.layout is not None and self.layout.partial
 
-    def follows(self, group: Sequence[Payload], device: Device) -> bool:
+    def follows(self, group: Sequence[Payload]) -> bool:
         """Whether it can go into the same request."""
         first, last = group[0], group[-1]
-        if (self.table, self.verify) != (first.table, first.verify) or bool(self.beside) != bool(first.beside):
+        if self.table is not first.table or bool(self.beside) != bool(first.beside):
             return False
         if self.beside:
             return any(self.start in each.beside or each.start in self.beside for each in group)
@@ -56,8 +55,6 @@ class Payload:
         if self.partial or first.partial:
             return self.partial and first.partial and self.start == first.start
         limit = MAX_WRITTEN_COILS if self.table is Table.COIL else MAX_WRITTEN_REGISTERS
-        if self.verify and self.table is not Table.COIL:
-            limit = min(limit, device.max_registers)
         return self.start == last.start + last.count and self.start + self.count - first.start <= limit
 
 
@@ -74,14 +71,13 @@ def payload(device: Device, point: Point, value: Scalar, power: int) -> Payload:
     if value is None:
         raise Rejected(f"{name}: there is no value to write")
     function = point.write_function or device.write_function
-    verify = device.verify if point.verify is None else point.verify
     try:
         data = bytes((boolean(value),)) if own.layout is None else encode(own.layout, raw_of(point, value, power))
     except Rejected as reason:
         raise Rejected(f"{name} cannot take the value: {reason}") from None
     first = device.first(own.table)
     beside = {address - first: None if word == "keep" else word & 0xFFFF for address, word in point.write_with.items()}
-    return Payload(own.table, own.start, own.count, data, own.layout, function, verify, beside)
+    return Payload(own.table, own.start, own.count, data, own.layout, function, beside)
 
 
 def name_of(point: Point) -> str:
@@ -91,11 +87,11 @@ def name_of(point: Point) -> str:
     return place(point.table, point.address, point.count)
 
 
-def groups(device: Device, payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
+def groups(payloads: Sequence[Payload]) -> Iterator[list[Payload]]:
     """The values of each request, in order."""
     group: list[Payload] = []
     for each in payloads:
-        if group and not each.follows(group, device):
+        if group and not each.follows(group):
             yield group
             group = []
         group.append(each)
@@ -109,7 +105,7 @@ def singles(group: Sequence[Payload]) -> Iterator[Payload]:
     size = 1 if group[0].table is Table.COIL else 2
     for i in range(len(data) // size):
         own = data[i * size : (i + 1) * size]
-        yield Payload(group[0].table, group[0].start + i, 1, own, None, group[0].function, group[0].verify)
+        yield Payload(group[0].table, group[0].start + i, 1, own, None, group[0].function)
 
 
 def data_of(group: Sequence[Payload]) -> bytes:
@@ -159,29 +155,3 @@ def place_of(device: Device, group: Sequence[Payload]) -> str:
 def about_of(device: Device, group: Sequence[Payload]) -> str:
     """What is done to it: `write holding registers 1 to 3`."""
     return f"write {place_of(device, group)}"
-
-
-def holds(group: Sequence[Payload], held: bytes) -> bool:
-    """Whether the payload of an answer is what was written."""
-    if group[0].table is Table.COIL:
-        return all(held[i // 8] >> i % 8 & 1 == each.data[0] for i, each in enumerate(group))
-    if group[0].partial:
-        keep, put = mask_of(group)
-        return int.from_bytes(held, "big") & ~keep == put
-    return held == data_of(group)
-
-
-def difference(device: Device, group: Sequence[Payload], held: bytes) -> str:
-    """The first value that the device holds otherwise than it was written, in words."""
-    wanted: Scalar
-    found: Scalar
-    for each in group:
-        at = each.start - group[0].start
-        if each.layout is None:
-            wanted, found = each.data[0] == 1, held[at // 8] >> at % 8 & 1 == 1
-        else:
-            decode = registers_decoder([(0, each.layout)])
-            wanted, found = decode(each.data)[0], decode(held[2 * at : 2 * (at + each.count)])[0]
-        if wanted != found:
-            return f"{place_of(device, [each])} was written as {wanted!r}, but the device holds {found!r}"
-    return f"{place_of(device, group)} was written, but the device holds {held.hex(' ')}"

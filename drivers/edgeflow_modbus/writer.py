@@ -6,21 +6,18 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from edgeflow.errors import Rejected, Silent, Unconfirmed
+from edgeflow.errors import Rejected, Silent
 from edgeflow.model import Scalar
 from edgeflow_modbus.codec import NoValue, parts, registers_decoder, times_power_of_ten
 from edgeflow_modbus.config import Device, Point, writable
 from edgeflow_modbus.payload import (
     Payload,
     about_of,
-    difference,
     groups,
-    holds,
     joined,
     mask_of,
     name_of,
     payload,
-    place_of,
     request_of,
     singles,
 )
@@ -41,8 +38,6 @@ from edgeflow_modbus.pdu import (
 )
 from edgeflow_modbus.wire import Wire
 
-_LOOKS_S = (0.0, 0.05, 0.1, 0.2)
-"""The pauses before each look at what was written: some devices take a moment until they show it."""
 _BUSY_S = (0.05, 0.15)
 """The pauses before a busy device is asked again: it says that it has not done it, and to come later."""
 
@@ -71,18 +66,13 @@ class Writer:
             payload(device, point, value, await self._power(device, point, deadline))
             for point, value in zip(points, values, strict=True)
         ]
-        time = asyncio.get_running_loop().time
-        for group in groups(device, payloads):
-            begun = time()
+        for group in groups(payloads):
             if group[0].beside:
                 await self._write_joined(device, group, deadline)
             elif group[0].partial:
                 await self._write_bits(device, group, deadline)
             else:
                 await self._write_whole(device, group, deadline)
-            if group[0].verify:
-                for some in [[each] for each in group] if group[0].beside else [group]:
-                    await self._verify(device, some, time() - begun, deadline)
 
     async def _power(self, device: Device, point: Point, deadline: float) -> int:
         """The power of ten that the register of `factor` holds now; 0 where there is none."""
@@ -208,39 +198,10 @@ class Writer:
                 return
         now = await self._ask(read(device.unit, Table.REGISTER, start, 1, about), deadline)
         new = (int.from_bytes(now, "big") & keep | put).to_bytes(2, "big")
-        whole = Payload(Table.REGISTER, start, 1, new, None, group[0].function, group[0].verify)
+        whole = Payload(Table.REGISTER, start, 1, new, None, group[0].function)
         await self._write_whole(device, [whole], deadline)
         if masked:
             self._takes.setdefault(own, 6)
-
-    # --- reading back ---
-
-    async def _verify(self, device: Device, group: Sequence[Payload], took: float, deadline: float) -> None:
-        """Looks whether the device holds what was written, a few times and never beyond the deadline.
-
-        `took`: how many seconds the writing took, which tells how long reading may take.
-        """
-        time = asyncio.get_running_loop().time
-        start, end = group[0].start, group[-1].start + group[-1].count
-        where = place_of(device, group)
-        request = read(device.unit, group[0].table, start, end - start, f"read back {where}")
-        held = b""
-        for pause_s in _LOOKS_S:
-            if time() + pause_s + 1.5 * took >= deadline:
-                break
-            await asyncio.sleep(pause_s)
-            begun = time()
-            try:
-                held = await self._ask(request, deadline)
-            except Refused as refusal:
-                raise Unconfirmed(f"{where} was written and acknowledged, but cannot be read back: {refusal}") from None
-            if holds(group, held):
-                return
-            took = max(took, time() - begun)
-        if not held:
-            told = "there was no time left to read it back; give it more `timeout`"
-            raise Unconfirmed(f"{where} was written, but {told}")
-        raise Unconfirmed(difference(device, group, held))
 
 
 def _place(device: Device, each: Payload) -> _Place:

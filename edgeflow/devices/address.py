@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
 
-from edgeflow.devices.dialect import Keys, NotTaken
+from edgeflow.devices.dialect import Keys, NotTaken, duration
 from edgeflow.devices.plan import DevicePlan
 from edgeflow.document import suggestion
 
@@ -50,7 +51,15 @@ def keys_of(point: BaseModel) -> Keys:
         for name, field in type(point).model_fields.items()
         if not field.is_required()
     }
-    return {key: value for key, value in written.items() if value not in (defaults.get(key), [], {})}
+    keys = {key: value for key, value in written.items() if value not in (defaults.get(key), [], {})}
+    return keys | {key: duration(keys[key]) for key in _durations(type(point)) & keys.keys()}
+
+
+@cache
+def _durations(model: type[BaseModel]) -> frozenset[str]:
+    """The keys that are durations, of which the model has only the nanoseconds."""
+    properties = model.model_json_schema()["properties"].items()
+    return frozenset(key for key, schema in properties if "edgeflow-duration" in str(schema))
 
 
 def type_of(kind: str, known: Mapping[str, str]) -> str:

@@ -144,5 +144,6 @@ def without_column(tag: TagPlan, *possible: str) -> list[str]:
         "map": tag.map is not None,
         "counter": tag.counter is not None,
         "silence": tag.silence_ns is not None,
+        "reads_as": bool(tag.reads_as),
     }
-    return [key for key, there in has.items() if there and key in (*possible, "map", "counter", "silence")]
+    return [key for key, there in has.items() if there and (key in possible or key not in ("range", "unit"))]

@@ -104,6 +104,7 @@ def _write(device: DevicePlan, tag: TagPlan) -> Written:
         "counter": tag.counter and tag.counter.written(),
         "writable": True if tag.tag.writable else None,
         "read": None if tag.read else False,
+        "reads_as": tag.reads_as.partition("/")[2] or None,
         "every": duration(tag.every_ns) if tag.every_ns else None,
         "silence": None if tag.silence_ns is None else duration(tag.silence_ns) if tag.silence_ns else "never",
     }

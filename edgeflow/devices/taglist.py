@@ -195,7 +195,11 @@ class _Reading:
     def _problems(self, keys: Keys, entries: Iterable[Entry]) -> Sequence[Problem]:
         """What a configuration with this device says against it; the line is that of the list, 0 for the device."""
         at: At = ("devices", "device")
-        tags = {f"line-{entry.line}": entry.tag for entry in entries}
+        lines = {entry.name: f"line-{entry.line}" for entry in entries}
+        tags = {f"line-{entry.line}": dict(entry.tag) for entry in entries}
+        for tag in tags.values():
+            if (other := tag.get("reads_as")) in lines:
+                tag["reads_as"] = lines[other]
         marks: dict[At, tuple[int, int]] = {at: (0, 0), (*at, "tags"): (0, 0)}
         marks |= {(*at, "tags", f"line-{entry.line}"): (entry.line, 1) for entry in entries}
         links = {"link": {"driver": self._driver.name}}

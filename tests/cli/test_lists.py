@@ -299,7 +299,7 @@ def test_a_key_of_the_device_is_checked_before_anything_is_written(tmp_path: Pat
 EVERY_SETTING: dict[str, dict[str, Any]] = {
     "power": {"register": 12, "type": "int16", "factor": 13},
     "sum": {"register": 800, "type": "uint32", "plus": [802, 805], "word_order": "little"},
-    "reset": {"register": 400, "writable": True, "read": False, "write_function": 16, "verify": False},
+    "reset": {"register": 400, "writable": True, "read": False, "write_function": 16, "verify": "500 ms"},
     "state": {"register": 1, "names": {"0": "idle, off", "1": 'the "run"', "2": "true"}, "other": "12"},
     "mode": {"register": 2, "bits": "4-7", "map": "packml"},
     "door": {"register": 3, "bit": 0},
@@ -311,9 +311,9 @@ EVERY_SETTING: dict[str, dict[str, Any]] = {
     "fixed": {"register": 61, "type": "int32", "fraction": 16, "byte_order": "little"},
     "setpoint": {"register": 62, "writable": True, "write_with": {"63": "keep", "64": 1}},
     "energy": {"input": 72, "type": "float32", "scale_by": {"register": 30, "type": "float32", "values": {"0": 1, "1": 1000}, "absent": 1}},
-    "lamp": {"coil": 0, "writable": True, "verify": True},
+    "lamp": {"coil": 0, "writable": True, "verify": "3 s"},
     "switch": {"discrete": 65535, "about": "[1] says: yes, \"it\" does"},
-    "parts": {"register": 70, "counter": {"modulus": 65536, "max_rate": "90 /min", "resets_to": 0, "jitter": 2}, "every": "250 ms", "unit": "pcs"},
+    "parts": {"register": 70, "counter": {"modulus": 65536, "max_rate": "90 /min", "resets_to": 0, "jitter": 2}, "every": "250 ms", "unit": "pcs", "writable": True, "reads_as": "power"},
     "axes/x/pos": {"register": 71, "type": "float64", "scale": 3, "offset": 2, "unit": "mm", "silence": "90 s"},
     "W": {"sunspec": ["meter/W", "103/W"]},
 }  # fmt: skip
@@ -375,7 +375,7 @@ def test_what_kepwares_list_does_not_say_of_a_device_and_its_points_is_told(tmp_
     tags: dict[str, dict[str, Any]] = {
         "a": {"register": 1, "type": "uint32"},
         "b": {"register": 3, "type": "uint32", "word_order": "big"},
-        "c": {"register": 5, "type": "int16", "byte_order": "little", "missing": 0x8000, "verify": True},
+        "c": {"register": 5, "type": "int16", "byte_order": "little", "missing": 0x8000, "verify": "3 s"},
         "d": {"register": 6},
     }
     there = plant(

@@ -55,8 +55,8 @@ def problem(text, model=Point):
         ("{register: 801, type: uint32, plus: [805, 809]}", "uint32", 2, False, "integer"),
         ("{register: 0x5B14, type: int32, missing: 0x7FFFFFFF}", "int32", 2, True, "integer"),
         ("{register: 7, missing: [0xFFFF, 0]}", "uint16", 1, True, "integer"),
-        ("{register: 7, missing: default, write_function: 16, verify: true}", "uint16", 1, True, "integer"),
-        ("{coil: 7, write_function: 16, verify: true}", "bool", 1, True, "boolean"),
+        ("{register: 7, missing: default, write_function: 16, verify: 3 s}", "uint16", 1, True, "integer"),
+        ("{coil: 7, write_function: 16, verify: 3 s}", "bool", 1, True, "boolean"),
     ],
 )
 def test_a_point_is_written_in_one_line(text, kind, count, writable, value_type):
@@ -97,7 +97,7 @@ def test_a_sunspec_number_can_have_names():
         ("{register: 1, coil: 1}", "write only one of register and coil"),
         ("{coil: 1, type: uint16}", "a coil is a bool; leave out `type: uint16`"),
         ("{discrete: 1, bit: 3}", "a discrete is a single bit that cannot be written; leave out `bit`"),
-        ("{discrete: 1, verify: true}", "a discrete is a single bit that cannot be written; leave out `verify`"),
+        ("{discrete: 1, verify: 3 s}", "a discrete is a single bit that cannot be written; leave out `verify`"),
         ("{coil: 1, missing: 1}", "a coil is a single bit; leave out `missing`"),
         ("{input: 1, write_function: 6}", "an input cannot be written; leave out `write_function`"),
         ("{register: 1, bit: 16}", "write at most 15"),
@@ -271,3 +271,10 @@ def test_bits_are_written_lowest_first():
     with pytest.raises(ValidationError, match="has the highest bit first; write the lowest first: `bits: 4-7`"):
         Point(register=1, bits="7-4")
     assert Point(register=1, bits="4-4").field == (4, 1)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_how_long_a_write_is_waited_for_is_a_time(given):
+    with pytest.raises(ValidationError, match="what is written is read back anyway where it can be; write how long"):
+        Point(register=1, verify=given)
+    assert Point(register=1, verify="800 ms").verify == 800_000_000

@@ -10,7 +10,7 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgeflow.driver import Home
-from edgeflow.errors import LinkDown, Rejected, Silent, Unconfirmed
+from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.testing.drivers import poll_by
 from edgeflow_modbus import DRIVER
 from edgeflow_modbus.config import Device, Link, Point
@@ -100,7 +100,7 @@ WRITES = (
 )
 
 
-@pytest.mark.parametrize("device", [{}, {"write_function": 6}, {"write_function": 16}, {"verify": True}])
+@pytest.mark.parametrize("device", [{}, {"write_function": 6}, {"write_function": 16}])
 async def test_every_type_that_can_be_written_is_read_as_it_was_written(device):
     async with plc_and_session() as (_, write, held):
         await write(*WRITES, **device)
@@ -184,62 +184,11 @@ async def test_a_value_without_its_scale_factor_is_not_written():
         assert plc.functions == [3]
 
 
-async def test_what_was_written_is_read_back_when_asked():
-    async with plc_and_session() as (_, write, _):
-        assert await write((register(1, verify=True), 1), (register(4), 2)) == [(6, 1, 1), (3, 1, 1), (6, 4, 1)]
-        assert await write((register(1), 1), (register(2), 2), verify=True) == [(16, 1, 2), (3, 1, 2)]
-        assert await write((Point(coil=1), True), verify=True) == [(5, 1, 1), (1, 1, 1)]
-        assert [f for f, _, _ in await write((register(1, bit=3), True), verify=True)] == [22, 3]
-
-
-async def test_a_device_that_keeps_another_value_is_told_with_both():
-    async with plc_and_session() as (plc, write, _):
-        plc.change = lambda values: values.__setitem__(0, min(values[0], 100))
-        with pytest.raises(Unconfirmed) as error:
-            await write((register(40), 500), verify=True, write_function=16)
-        assert str(error.value) == "holding register 40 was written as 500, but the device holds 100"
-        assert plc.functions.count(3) > 1, "it is given a moment to show it"
-        await write((register(40), 99), verify=True, write_function=16)
-        plc.change = lambda values: values.__setitem__(0, False)
-        with pytest.raises(Unconfirmed, match="coil 3 was written as True, but the device holds False"):
-            await write((Point(coil=3), True), verify=True, write_function=16)
-
-
-async def test_a_device_that_acknowledges_with_another_value_has_not_refused_and_what_it_holds_is_read_back():
+async def test_a_device_that_acknowledges_with_another_value_has_not_refused():
     async with plc_and_session() as (plc, write, held):
         plc.change = lambda values: values.__setitem__(0, min(values[0], 100))
         assert await write((register(40), 500)) == [(6, 40, 1)], "acknowledged, and not sent again by another function"
         assert await held(register(40)) == [100], "the link goes on"
-        with pytest.raises(Unconfirmed, match="holding register 40 was written as 500, but the device holds 100"):
-            await write((register(40), 500), verify=True)
-
-
-async def test_a_device_that_takes_a_moment_to_show_what_was_written_is_waited_for():
-    async with plc_and_session() as (plc, write, _):
-        shown = iter([0, 0, 500])
-        plc.show = lambda registers, at: registers.__setitem__(at, next(shown))
-        assert await write((register(40), 500), verify=True) == [(6, 40, 1), *[(3, 40, 1)] * 3]
-
-
-async def test_reading_back_never_goes_beyond_the_deadline():
-    async with plc_and_session() as (plc, write, _):
-        plc.change, plc.pause_s = lambda values: values.__setitem__(0, 1), 0.3
-        with pytest.raises(Rejected, match="holding register 40 was written as 500, but the device holds 1"):
-            await write((register(40), 500), verify=True, write_function=16, patience_s=1.5)
-        plc.pause_s = 0.6
-        with pytest.raises(Rejected, match="was written, but there was no time left to read it back"):
-            await write((register(40), 500), verify=True, write_function=16, patience_s=1.0)
-        plc.pause_s = 0.0
-        await write((register(40), 1), verify=True)
-
-
-async def test_what_cannot_be_read_back_is_told_as_unknown():
-    async with plc_and_session() as (plc, write, _):
-        plc.lacks = {3}
-        with pytest.raises(
-            Unconfirmed, match="was written and acknowledged, but cannot be read back: unit 1 refused to read"
-        ):
-            await write((register(40), 500), verify=True)
 
 
 @pytest.mark.parametrize(
