@@ -89,8 +89,8 @@ class Secret(Strict):
         return f"the file {self.file}" if self.file is not None else f"the environment variable {self.env}"
 
 
-class Told(BaseModel):
-    """The base of what is only told, never read: built when it is first used, which keeps the start short."""
+class Response(BaseModel):
+    """The base of what is only answered, never read: built when it is first used, which keeps the start short."""
 
     model_config = ConfigDict(defer_build=True)
 

@@ -31,7 +31,6 @@ from edgeflow.store.documents import Documents
 from edgeflow.store.homes import Homes
 from edgeflow.store.store import Store
 from edgeflow.web.columns import TagColumns
-from edgeflow.web.lean import load_aiohttp
 from edgeflow.web.listen import Listening, listen
 from edgeflow.web.token import admin_token
 
@@ -192,7 +191,6 @@ def _front() -> type[Front]:
 
 
 def _http(reach: Reach) -> Service:
-    load_aiohttp()
     from edgeflow.services.http import HttpService  # noqa: PLC0415 - as above
 
     return HttpService(reach)

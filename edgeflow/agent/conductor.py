@@ -12,7 +12,6 @@ import structlog
 
 from edgeflow.clock import STEP_NS, SystemClock
 from edgeflow.engine.engine import Engine
-from edgeflow.errors import LinkDown
 from edgeflow.model import Answer, Block, Call, Record, Request, Value
 from edgeflow.outputs.arbitration import Decision
 from edgeflow.store.database import StoreError
@@ -298,16 +297,16 @@ class Conductor:
             self.answer(Answer(call.id, ok=False, error=reason, at=self._clock.now_ns()))
 
     async def committed(self) -> None:
-        """Waits until everything that has happened so far is on the disk; raises LinkDown where it takes nothing."""
+        """Waits until everything that has happened so far is on the disk; raises StoreError where it takes nothing."""
         event = asyncio.Event()
         self._unsaved.waiting.append(event)
         try:
             async with asyncio.timeout(_COMMITTED_S):
                 await event.wait()
             if self._store.trouble:
-                raise LinkDown(f"it is in force, but could not be saved: {self._store.trouble}")
+                raise StoreError(f"it is in force, but could not be saved: {self._store.trouble}")
         except TimeoutError:
-            raise LinkDown(f"it is in force, but could not be saved: {self.refused or 'the disk is slow'}") from None
+            raise StoreError(f"it is in force, but could not be saved: {self.refused or 'the disk is slow'}") from None
         finally:
             if event in self._unsaved.waiting:
                 self._unsaved.waiting.remove(event)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from edgeflow.model import Strict, Told
+from edgeflow.model import Response, Strict
 from edgeflow.sync.protocol import Fate, FlowState
 from edgeflow.units import Duration
 
@@ -16,7 +16,7 @@ Time = str
 QualityWord = Literal["good", "uncertain", "bad"]
 
 
-class Gateway(Told):
+class Gateway(Response):
     """The agent itself."""
 
     name: str = Field(description="The gateway's name.")
@@ -32,7 +32,7 @@ class Gateway(Told):
     andon_controls: bool = Field(True, description="Whether calls can be raised and acknowledged on the pages.")
 
 
-class Device(Told):
+class Device(Response):
     """One machine behind a link."""
 
     name: str = Field(description="The device's name.")
@@ -54,7 +54,7 @@ class Device(Told):
     bad_tags: int = Field(0, description="How many of them are not good now.")
 
 
-class Flow(Told):
+class Flow(Response):
     """One flow as it runs here."""
 
     name: str = Field(description="The name of this instance.")
@@ -79,7 +79,7 @@ class Flow(Told):
     us_per_tick: float | None = Field(None, description="Mean computing time of a tick in microseconds.")
 
 
-class Element(Told):
+class Element(Response):
     """One element of an output, as a lamp's red."""
 
     level: bool | int | float | str | None = Field(
@@ -88,7 +88,7 @@ class Element(Told):
     winner: str = Field("nobody", description="Whose request this level comes from.")
 
 
-class HeldRequest(Told):
+class HeldRequest(Response):
     """One request that an output has."""
 
     owner: str = Field(description="Who made it.")
@@ -99,7 +99,7 @@ class HeldRequest(Told):
     refused: str = Field("", description="Why the output policy does not allow it; then `when_stale` is shown.")
 
 
-class Output(Told):
+class Output(Response):
     """One output under arbitration."""
 
     name: str = Field(description="The output's name.")
@@ -111,7 +111,7 @@ class Output(Told):
     requests: list[HeldRequest] = Field(default_factory=list, description="All requests, the strongest first.")
 
 
-class Outbox(Told):
+class Outbox(Response):
     """The queue of results for the central server."""
 
     records: int = Field(description="Results waiting.")
@@ -127,7 +127,7 @@ class Outbox(Told):
     trouble: str = Field("", description="Why nothing can be saved now, in plain words; empty where it can.")
 
 
-class Central(Told):
+class Central(Response):
     """The connection to the central server."""
 
     url: str | None = Field(None, description="Its address; null where none is configured.")
@@ -142,7 +142,7 @@ class Central(Told):
     )
 
 
-class Status(Told):
+class Status(Response):
     """Everything that the status page shows but tags and results."""
 
     gateway: Gateway = Field(description="The agent itself.")
@@ -153,19 +153,19 @@ class Status(Told):
     central: Central = Field(description="The connection to the central server.")
 
 
-class Flows(Told):
+class Flows(Response):
     """The flows of this gateway."""
 
     flows: list[Flow] = Field(description="The flows.")
 
 
-class Outputs(Told):
+class Outputs(Response):
     """The outputs of this gateway."""
 
     outputs: list[Output] = Field(description="The outputs.")
 
 
-class Result(Told):
+class Result(Response):
     """The newest result of one stream and key."""
 
     stream: str = Field(description="The kind of result: `oee`, `stop`, `energy`, `andon`, ...")
@@ -181,13 +181,13 @@ class Result(Told):
     data: dict[str, Any] = Field(description="The result itself.")
 
 
-class Results(Told):
+class Results(Response):
     """The newest results."""
 
     results: list[Result] = Field(description="One per stream and key.")
 
 
-class TagTable(Told):
+class TagTable(Response):
     """Tags as columns of equal length."""
 
     names: list[str] = Field(description="`device/name`.")
@@ -209,7 +209,7 @@ class TagQuery(Strict):
     device: str | None = Field(None, description="Only the tags of this device.")
 
 
-class TagNow(Told):
+class TagNow(Response):
     """One tag."""
 
     name: str = Field(description="`device/name`.")
@@ -242,7 +242,7 @@ class WriteWish(Strict):
         return value
 
 
-class Written(Told):
+class Written(Response):
     """A manual write that was done."""
 
     tag: str = Field(description="The tag.")
@@ -260,7 +260,7 @@ class Press(Strict):
     note: str = Field("", max_length=200, description="What the person adds.")
 
 
-class Health(Told):
+class Health(Response):
     """Whether the agent lives, or is ready."""
 
     ok: bool = Field(description="Whether it is.")
@@ -270,7 +270,7 @@ class Health(Told):
 # --- commissioning ------------------------------------------------------------------------------------
 
 
-class ToolAbout(Told):
+class ToolAbout(Response):
     """Something that can be done with a link while a machine is connected."""
 
     name: str = Field(description="Its name, as the command line has it too.")
@@ -279,7 +279,7 @@ class ToolAbout(Told):
     options: dict[str, Any] = Field(default_factory=dict, description="JSON schema of its options.")
 
 
-class LinkAbout(Told):
+class LinkAbout(Response):
     """One connection of the gateway."""
 
     name: str = Field(description="The link's name.")
@@ -292,19 +292,19 @@ class LinkAbout(Told):
     tools: list[str] = Field(default_factory=list, description="The tools of its driver.")
 
 
-class Links(Told):
+class Links(Response):
     """The connections of the gateway."""
 
     links: list[LinkAbout] = Field(description="The links.")
 
 
-class Drivers(Told):
+class Drivers(Response):
     """The protocols that this gateway can speak."""
 
     drivers: list[str] = Field(description="Their names; ask for one to learn more.")
 
 
-class DriverAbout(Told):
+class DriverAbout(Response):
     """One protocol: what can be written for it, and what can be done with it."""
 
     name: str = Field(description="Its name.")
@@ -315,7 +315,7 @@ class DriverAbout(Told):
     tools: list[ToolAbout] = Field(default_factory=list, description="What can be done with a link.")
 
 
-class TemplateAbout(Told):
+class TemplateAbout(Response):
     """One kind of device."""
 
     template: str = Field(description="Its name, `maker/model`.")
@@ -325,7 +325,7 @@ class TemplateAbout(Told):
     problem: str = Field("", description="Why its file cannot be used; empty where it can.")
 
 
-class Templates(Told):
+class Templates(Response):
     """The kinds of devices that are known."""
 
     templates: list[TemplateAbout] = Field(description="Those of the site and those that are shipped.")
@@ -337,7 +337,7 @@ class TemplateQuery(Strict):
     driver: str | None = Field(None, description="Only those of this driver; else of the drivers that are in use.")
 
 
-class RawTags(Told):
+class RawTags(Response):
     """The newest values of a device before scaling; they are kept while somebody asks."""
 
     device: str = Field(description="The device's name.")
@@ -383,7 +383,7 @@ class CheckWish(Strict):
     )
 
 
-class FindingLine(Told):
+class FindingLine(Response):
     """One line of what is found: a row, a sentence, how far it is, or how it ended. Each line is a JSON object."""
 
     kind: Literal["row", "note", "progress", "end", "error"] = Field(

@@ -17,6 +17,7 @@ from edgeflow.central.archive import Archive
 from edgeflow.central.board import Board, summary
 from edgeflow.central.fleet import Fleet, Gateway, issue_token
 from edgeflow.central.probe import Probe
+from edgeflow.central.storage import Keeper
 from edgeflow.central.views import (
     Gateways,
     GatewayView,
@@ -25,6 +26,7 @@ from edgeflow.central.views import (
     RecordQuery,
     ResultQuery,
     Results,
+    Storage,
     Token,
     TokenWish,
     WaitQuery,
@@ -72,6 +74,7 @@ class Api:
         archive: Archive,
         board: Board,
         clock: SystemClock,
+        keeper: Keeper,
         *,
         token_life_ns: int,
         metrics: Callable[[], bytes],
@@ -81,6 +84,7 @@ class Api:
         self._archive = archive
         self._board = board
         self._clock = clock
+        self._keeper = keeper
         self._token_life_ns = token_life_ns
         self._metrics = metrics
         self._probe = Probe(database, clock)
@@ -110,6 +114,7 @@ class Api:
             Route("GET", flow, self.progress, "How far a wish has come.", answer=Progress, query=wait),
             Route("GET", "/api/v1/results", self.results, "Newest versions of results.", None, Results, ResultQuery),
             Route("GET", "/api/v1/records", self.records, "Records as they came.", None, RawRecords, RecordQuery),
+            Route("GET", "/api/v1/storage", self.storage, "What is kept, and for how long.", answer=Storage),
             Route("POST", token, self.token, "Makes a one-time token.", TokenWish, Token, needs="token", status=201),
             Route("GET", "/api/v1/live", self.live, "The page's WebSocket.", status=101),
         )
@@ -260,6 +265,9 @@ class Api:
     async def records(self, request: Request[None, RecordQuery]) -> RawRecords:
         self._fleet.get(request.query.gateway)
         return await self._archive.records(request.query)
+
+    async def storage(self, _: Request[None, None]) -> Storage:
+        return self._keeper.view()
 
     async def token(self, request: Request[TokenWish, None]) -> Token:
         return await issue_token(self._database, request.body.gateway, self._clock, self._token_life_ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeflow.central.archive import Received
 from edgeflow.central.fleet import Gateway
-from edgeflow.central.views import GatewaySummary, Result
+from edgeflow.central.views import GatewaySummary, Result, Storage
 from edgeflow.clock import utc_text
 from edgeflow.store.wire import WireRecord
 from edgeflow.web.live import Hub
@@ -47,6 +47,10 @@ class Board:
             oldest = next(iter(self._results))
             del self._results[oldest]
             self.hub.publish(oldest, None)
+
+    def storage(self, storage: Storage) -> None:
+        """Shows what is kept, and for how long."""
+        self.hub.publish("storage", storage.model_dump_json().encode())
 
     def fill(self, gateways: list[Gateway], newest_first: list[Result]) -> None:
         """Shows what is known at the start."""

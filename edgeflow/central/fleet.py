@@ -39,6 +39,8 @@ from edgeflow.web.routes import HttpProblem
 
 _INSTANCE = re.compile(r"[a-z][a-z0-9_-]{0,199}$")
 _MOST_LIVE = 2000
+_VERSIONS_KEPT = 20
+"""So many versions of a flow are kept beside those that are wished for."""
 _MOST_LIVE_BYTES = 2 << 20
 """What one gateway may have in memory as live values; what is more is not shown."""
 
@@ -237,6 +239,7 @@ class Fleet:
                     "parameters = coalesce(excluded.parameters, desired.parameters)",
                     (gateway.id, instance, flow.flow, version, None if parameters is None else parameters.decode()),
                 )
+            _prune(connection, flow.flow)
             changed = _wishes(connection, gateway.id) != before
             if changed:
                 connection.execute("UPDATE gateway SET revision = revision + 1 WHERE id = ?", (gateway.id,))
@@ -309,6 +312,15 @@ def meant(target: str, flow: str, wishes: Sequence[DesiredFlow], gateway: Gatewa
         "Unknown instance",
         f"{gateway.id} runs no instance of {target!r} (its instances: {instances}); "
         f"give the instance that shall run {flow} by name.",
+    )
+
+
+def _prune(connection: sqlite3.Connection, flow: str) -> None:
+    """Forgets the versions of a flow that nobody is to run, but for the newest ones."""
+    connection.execute(
+        "DELETE FROM flow_version WHERE flow = ? AND version NOT IN (SELECT version FROM desired) AND version NOT IN "
+        "(SELECT version FROM flow_version WHERE flow = ? ORDER BY made DESC, version LIMIT ?)",
+        (flow, flow, _VERSIONS_KEPT),
     )
 
 

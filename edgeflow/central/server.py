@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
+import resource
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+
+import structlog
 
 from edgeflow import __version__
 from edgeflow.central.api import Api
@@ -17,6 +21,7 @@ from edgeflow.central.board import Board, count
 from edgeflow.central.fleet import Fleet, issue_token
 from edgeflow.central.metrics import Counts, exposition
 from edgeflow.central.settings import Settings
+from edgeflow.central.storage import Keeper
 from edgeflow.central.tables import SCHEMA
 from edgeflow.central.views import ResultQuery, Token
 from edgeflow.clock import SystemClock
@@ -25,9 +30,13 @@ from edgeflow.store.database import Database
 from edgeflow.web.guard import Guard
 from edgeflow.web.live import Hub
 from edgeflow.web.routes import build_app, built_pages
-from edgeflow.web.server import Limits, Served, serve
+from edgeflow.web.server import Limits, Served, ServerStats, serve
 from edgeflow.web.static import Pages
 from edgeflow.web.token import admin_token
+
+log = structlog.get_logger()
+
+_OWN_FILES = 200
 
 
 @asynccontextmanager
@@ -58,8 +67,11 @@ async def _serving(
             count(fleet.get(name), received)
         newest = await archive.results(ResultQuery(newest=True, limit=300))
         board.fill(fleet.all(), newest.results)
-        metrics = exposition(Counts(fleet, archive.stats, board.hub.stats, database))
-        api = Api(database, fleet, archive, board, clock, token_life_ns=settings.token_life, metrics=metrics)
+        keep_bytes = settings.keep_mb * 1_000_000
+        keeper = Keeper(database, clock, keep_ns=settings.keep, keep_bytes=keep_bytes, show=board.storage)
+        stats = ServerStats()
+        metrics = exposition(Counts(fleet, archive.stats, board.hub.stats, database, stats, keeper.stats))
+        api = Api(database, fleet, archive, board, clock, keeper, token_life_ns=settings.token_life, metrics=metrics)
         app = build_app(
             api.routes(),
             title="EdgeFlow central server",
@@ -71,11 +83,29 @@ async def _serving(
         app.on_shutdown.append(board.hub.close)
         limits = Limits(connections=settings.connections)
         refused = partial(Problem, "edgeflow central run", 0, 0, "--port")
-        listens = serve(app, settings.host, settings.port, limits=limits, tls=tls, setting="--port", refused=refused)
-        async with listens as served:
-            yield served
+        _allow_files(settings.connections)
+        listens = serve(
+            app, settings.host, settings.port, limits=limits, tls=tls, setting="--port", refused=refused, stats=stats
+        )
+        async with listens as served, asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(keeper.run(), name="keeper")
+            try:
+                yield served
+            finally:
+                keeping.cancel()
     finally:
         await database.close()
+
+
+def _allow_files(connections: int) -> None:
+    """Every connection is an open file to the system, which often lets a process have only 1,024 of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OWN_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+        if most < wanted:
+            log.warning("this user may not open as many files as connections are allowed", files=most)
 
 
 @contextmanager

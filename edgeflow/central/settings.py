@@ -25,7 +25,15 @@ class Settings(Strict):
         default=None, description="Certificate chain (PEM); with it, only HTTPS is spoken."
     )
     key: Path | None = Field(default=None, description="Private key (PEM) of the certificate.")
-    connections: int = Field(default=2000, ge=10, description="Most connections at one time.")
+    connections: int = Field(
+        default=5000,
+        ge=10,
+        description="Most connections at one time; a gateway holds two or three. One more is told so.",
+    )
+    keep: Duration = Field(default=400 * 86400 * 1_000_000_000, gt=0, description="How long results are kept.")
+    keep_mb: int = Field(
+        default=50_000, ge=10, description="How many megabytes of them; beyond that the oldest are dropped."
+    )
     token_life: Duration = Field(
         default=7 * 86400 * 1_000_000_000, description="How long a one-time enrolment token can be used."
     )

@@ -111,6 +111,15 @@ class Token(BaseModel):
     expires: str = Field(description="When it can no longer be used.")
 
 
+class Storage(BaseModel):
+    """What is kept here, and for how long."""
+
+    bytes: int = Field(description="What the database holds now.")
+    most_bytes: int = Field(description="What it may hold; beyond that the oldest results go.")
+    keep_days: float = Field(description="For how many days results are kept.")
+    dropped: int = Field(description="Results dropped by either rule since the start.")
+
+
 class Health(BaseModel):
     """How the server does."""
 

@@ -291,13 +291,24 @@ def central_run(
     name: Annotated[list[str] | None, typer.Option(help="A name under which people and gateways open it.")] = None,
     certificate: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): then only HTTPS.")] = None,
     key: Annotated[Path | None, typer.Option(help="Private key (PEM) of the certificate.")] = None,
+    connections: Annotated[int, typer.Option(help="Most connections at one time; a gateway holds up to three.")] = 5000,
+    keep: Annotated[str, typer.Option(help="How long results are kept.")] = "400 d",
+    keep_mb: Annotated[int, typer.Option(help="How many megabytes of them; then the oldest are dropped.")] = 50_000,
     loop: LoopOption = "uvloop",
 ) -> None:
     """Run the central server."""
     from edgeflow.central.server import started
 
     settings = _central_settings(
-        state=state_dir(state), host=host, port=port, hosts=tuple(name or ()), certificate=certificate, key=key
+        state=state_dir(state),
+        host=host,
+        port=port,
+        hosts=tuple(name or ()),
+        certificate=certificate,
+        key=key,
+        connections=connections,
+        keep=keep,
+        keep_mb=keep_mb,
     )
     set_up_logs()
 

@@ -27,6 +27,7 @@ from pydantic import BaseModel, ValidationError
 
 from edgeflow.document import MOST_PROBLEMS, explain
 from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Problem, Rejected, Unconfirmed
+from edgeflow.store.database import StoreError
 from edgeflow.web import openapi
 from edgeflow.web.guard import Guard
 from edgeflow.web.server import TRUST
@@ -231,6 +232,8 @@ async def _problems(request: web.Request, handler: Handler) -> web.StreamRespons
         return HttpProblem(409, "Sent, but the device does not hold it", str(error)).response()
     except Rejected as error:
         return HttpProblem(409, "Refused", str(error)).response()
+    except StoreError as error:
+        return HttpProblem(503, "Nothing can be saved", str(error)).response()
     except LinkDown as error:
         return HttpProblem(503, "The device does not answer", str(error)).response()
     except web.HTTPRequestEntityTooLarge:

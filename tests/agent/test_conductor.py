@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from edgeflow.agent import conductor as conductor_module
-from edgeflow.errors import LinkDown
 from edgeflow.model import Answer, Call
+from edgeflow.store.database import StoreError
 from edgeflow.store.store import FlowPointer, Store
 from edgeflow.testing.loop import in_virtual_time
 from tests.agent.conftest import SITE, Folder, Gateway
@@ -113,7 +113,7 @@ async def refuses(folder: Folder, disk: Callable[[bool], None]) -> None:
             assert any("nothing can be saved" in problem for problem in gateway.view.unready())
             assert gateway.conductor.stats.failed_commits == 4
             assert gateway.alive == 5, "a full disk is no reason to be restarted by systemd"
-            with pytest.raises(LinkDown, match="could not be saved"):
+            with pytest.raises(StoreError, match="could not be saved"):
                 await gateway.conductor.committed()
             disk(False)
             await asyncio.sleep(2)
