@@ -216,3 +216,18 @@ def test_the_pages_are_small_and_name_no_foreign_address(name: str) -> None:
         # the name of the SVG namespace is no address that anything asks for; `//${...}` is made at run time
         foreign = [one for one in addresses if not one.startswith("http://www.w3.org/")]
         assert foreign == [], path.name
+
+
+async def test_a_machine_in_fault_is_no_good_day_and_a_figure_shows_its_doubt(shown: Shown) -> None:
+    shown.plant.healthy = True
+    known = shown.plant.records["oee", "press1/early"]
+    data = {**known.data, "state": "aborted"}
+    shown.plant.record("oee", "press1/early", data, begin=known.begin, status="live", coverage=0.005)
+    await shown.page.open(f"{shown.url}/")
+    await shown.page.sees("press1 is in fault")
+    await shown.page.sees("only 0.5 % of the time is known")
+    assert "All is well" not in await shown.page.text()
+    assert await shown.page.run("document.querySelector('.big.doubtful') !== null")
+    await shown.page.open(f"{shown.url}/oee")
+    await shown.page.sees("only 0.5 % of the time is known")
+    assert await shown.page.run("document.querySelector('.figure.main.doubtful') !== null")

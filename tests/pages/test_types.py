@@ -29,6 +29,7 @@ AGENT: dict[str, type[BaseModel]] = {
 CENTRAL: dict[str, type[BaseModel]] = {
     "FlowReport": FlowReport,
     "GatewaySummary": central_views.GatewaySummary,
+    "Storage": central_views.Storage,
     "WireRecord": WireRecord,
 }
 

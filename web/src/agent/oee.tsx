@@ -53,6 +53,16 @@ export function machines(live: Live): Machine[] {
   });
 }
 
+/** Below so much known time a figure says little of its period, and is shown so. */
+const LITTLE_KNOWN = 0.9;
+
+/** Why a figure must not be taken at its face; empty where it may. */
+export function doubtOf(result: Result<OeeData>): string {
+  const { coverage, quality } = result;
+  if (coverage !== null && coverage < LITTLE_KNOWN) return `only ${percent(coverage, 1)} of the time is known`;
+  return quality === "bad" ? "no data now" : quality === "uncertain" ? "some of it is uncertain" : "";
+}
+
 export function Oee({ live, gateway }: { live: Live; gateway: Gateway }) {
   const all = machines(live);
   if (all.length === 0) {
@@ -101,13 +111,15 @@ function Stops({ results, now, zone }: { results: Result<StopData>[]; now: numbe
 function MachineOee({ machine, stops, now, zone }: { machine: Machine; stops: Result<StopData>[]; now: number; zone: string }) {
   const { data, begin, end, coverage, status, quality } = machine.now;
   const parts = buckets(data);
+  const doubt = doubtOf(machine.now);
   return (
     <Section title={machine.name} note={data.state ? stateWord(data.state) : status === "final" ? "" : "No data"}>
       <Card label={`OEE of ${machine.name}`} class="oee">
         <div class="figures">
-          <div class="figure main">
+          <div class={doubt ? "figure main doubtful" : "figure main"}>
             <span class="label">OEE</span>
             <span class="value">{percent(data.oee, 1)}</span>
+            {doubt && <span class="doubt">{doubt}</span>}
             <span class="soft">{shiftText(data, begin, end, status, zone, now)}</span>
           </div>
           <Factor name="Availability" share={data.availability} />

@@ -6,10 +6,10 @@ import { Card, Facts, Mark, Section, Shape } from "../shared/ui";
 import type { Tone } from "../shared/ui";
 import { Lamp, isLamp, words } from "./lamp";
 import { fateWords, stateWord } from "../shared/words";
-import { machines } from "./oee";
+import { doubtOf, machines } from "./oee";
 import { meters } from "./energy";
 import { openCalls } from "./andon";
-import type { Central, Device, Flow, Gateway, Outbox, Output } from "./types";
+import type { Central, Device, Flow, Gateway, LampData, Outbox, Output, Result } from "./types";
 
 const DEVICE: Record<Device["state"], readonly [Tone, string]> = {
   good: ["good", "Good"],
@@ -17,6 +17,9 @@ const DEVICE: Record<Device["state"], readonly [Tone, string]> = {
   bad: ["bad", "No data"],
   connecting: ["wait", "Connecting"],
 };
+
+/** States in which a machine stands because something broke; PackML's, and plain words. */
+const FAULT = new Set(["aborted", "aborting", "fault", "error", "down"]);
 
 interface Trouble {
   tone: Tone;
@@ -123,6 +126,17 @@ function troubles(live: Live, gateway: Gateway): Trouble[] {
       found.push({ tone: "warn", what: `A pushed version of ${flow.name} does not run`, why: sentence(fateWords(flow)), href: "/flows" });
     }
   }
+  for (const { name, now } of machines(live)) {
+    if (now.data.state && FAULT.has(now.data.state)) {
+      found.push({ tone: "bad", what: `${name} is in fault`, why: "The machine says so itself.", href: "/andon" });
+    }
+  }
+  for (const lamp of live.all<Result<LampData>>("result/andon/")) {
+    const known = machines(live).some(({ name, now }) => name === lamp.data.machine && now.data.state);
+    if (!known && typeof lamp.data.output === "string" && FAULT.has(lamp.data.state)) {
+      found.push({ tone: "bad", what: `${lamp.data.machine} is in fault`, why: "Its light says so.", href: "/andon" });
+    }
+  }
   for (const output of live.all<Output>("output/")) {
     if (output.shown === "failed") found.push({ tone: "bad", what: `Output ${output.name} does not follow`, why: output.reason });
   }
@@ -193,7 +207,8 @@ function Glance({ live }: { live: Live }) {
       {machines(live).map(({ name, now }) => (
         <Card key={name} class="glance" href="/oee">
           <span class="soft">OEE · {name}</span>
-          <span class="big">{percent(now.data.oee, 1)}</span>
+          <span class={doubtOf(now) ? "big doubtful" : "big"}>{percent(now.data.oee, 1)}</span>
+          {doubtOf(now) && <span class="doubt">{doubtOf(now)}</span>}
           <span class="soft">{now.data.state ? stateWord(now.data.state) : `${number(now.data.good)} good`}</span>
         </Card>
       ))}

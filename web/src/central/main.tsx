@@ -2,16 +2,23 @@
 
 import "../shared/style.css";
 import { render } from "preact";
-import { ago, capital, clock, duration, number, percent, plural } from "../shared/format";
+import { ago, bytes, capital, clock, duration, number, percent, plural } from "../shared/format";
 import { Live, byName } from "../shared/live";
 import { Card, Empty, Facts, Mark, Section, useLive } from "../shared/ui";
 import type { Tone } from "../shared/ui";
 import { FLOW_STATE, fateWords, streamWord } from "../shared/words";
 import { inWords } from "./results";
-import type { FlowReport, GatewaySummary, WireRecord } from "./types";
+import type { FlowReport, GatewaySummary, Storage, WireRecord } from "./types";
 
 const live = new Live("/api/v1/live");
 const MOST_RESULTS = 40;
+
+/** How long results are kept, and how much room they take. */
+function kept(): string {
+  const storage = live.one<Storage>("storage");
+  if (!storage) return "";
+  return `Kept for ${plural(Math.round(storage.keep_days), "day")}; ${bytes(storage.bytes)} of at most ${bytes(storage.most_bytes)}`;
+}
 
 interface Came {
   key: string;
@@ -64,7 +71,7 @@ function Fleet({ gateways }: { gateways: GatewaySummary[] }) {
       <Section title="Gateways" note={`${number(here)} of ${plural(gateways.length, "gateway")} connected`}>
         <div class="grid wide">{gateways.map((one) => <GatewayCard key={one.gateway} gateway={one} />)}</div>
       </Section>
-      <Section title="Latest results">
+      <Section title="Latest results" note={kept()}>
         {results.length === 0 ? <p class="soft">Nothing has come in yet.</p> : <Results results={results.slice(0, MOST_RESULTS)} />}
       </Section>
     </>
@@ -126,7 +133,7 @@ function Results({ results }: { results: Came[] }) {
     <div class="scroll">
       <table>
         <thead>
-          <tr><th>Time</th><th>Gateway</th><th>Result</th><th class="num">Known</th><th>State</th><th>Key</th></tr>
+          <tr><th>Time <span class="soft">({zone})</span></th><th>Gateway</th><th>Result</th><th class="num">Known</th><th>State</th><th>Key</th></tr>
         </thead>
         <tbody>
           {results.map(({ key, gateway, record }) => (

@@ -37,3 +37,10 @@ export interface WireRecord {
   status: "live" | "provisional" | "final";
   data: Record<string, unknown>;
 }
+
+export interface Storage {
+  bytes: number;
+  most_bytes: number;
+  keep_days: number;
+  dropped: number;
+}
