@@ -223,11 +223,11 @@ async def test_a_machine_in_fault_is_no_good_day_and_a_figure_shows_its_doubt(sh
     known = shown.plant.records["oee", "press1/early"]
     data = {**known.data, "state": "aborted"}
     shown.plant.record("oee", "press1/early", data, begin=known.begin, status="live", coverage=0.005)
-    await shown.page.open(f"{shown.url}/")
+    await open_live(shown, "/", PHONE)
     await shown.page.sees("press1 is in fault")
     await shown.page.sees("only 0.5 % of the time is known")
     assert "All is well" not in await shown.page.text()
     assert await shown.page.run("document.querySelector('.big.doubtful') !== null")
-    await shown.page.open(f"{shown.url}/oee")
+    await open_live(shown, "/oee", DESKTOP)
     await shown.page.sees("only 0.5 % of the time is known")
     assert await shown.page.run("document.querySelector('.figure.main.doubtful') !== null")
