@@ -47,12 +47,16 @@ def keys_of(point: BaseModel) -> Keys:
     """What a person would write of a point: the keys that are not at their default."""
     written = point.model_dump(mode="json", by_alias=True, exclude_none=True)
     defaults = {
-        field.alias or name: field.get_default(call_default_factory=True)
+        field.alias or name: _as_json(field.get_default(call_default_factory=True))
         for name, field in type(point).model_fields.items()
         if not field.is_required()
     }
     keys = {key: value for key, value in written.items() if value not in (defaults.get(key), [], {})}
     return keys | {key: duration(keys[key]) for key in _durations(type(point)) & keys.keys()}
+
+
+def _as_json(default: Any) -> Any:
+    return list(default) if isinstance(default, tuple) else default
 
 
 @cache

@@ -243,6 +243,17 @@ def test_addresses_of_opcua_are_taken_over_too(tmp_path: Path) -> None:
     }
 
 
+def test_durations_of_a_point_go_out_and_come_back_as_people_write_them(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(
+        "gateway: {name: line1}\nlinks: {plc: {driver: opcua, url: 'opc.tcp://127.0.0.1:4840'}}\n"
+        "devices: {d: {link: plc, tags: {speed: {node: ns=2;s=Speed, sampling_interval: 250 ms}}}}\n"
+    )
+    done = here("tags", "export", "--config", tmp_path / "gateway.yaml")
+    assert "250 ms" in done.stdout, done
+    devices, _ = taken(tmp_path, done.stdout, "--driver", "opcua")
+    assert devices["d"]["tags"]["speed"]["sampling_interval"] == "250 ms"
+
+
 def test_a_table_without_known_columns_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("a,b\n1,2\n")
