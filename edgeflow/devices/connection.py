@@ -49,6 +49,7 @@ class Connection:
         self.link, self.session, self.stats = link, session, stats
         self.reason = ""
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.proven: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost, self._broken = lost, broken
         self._reads = Arbiter() if serial else None
         self._writes = Arbiter() if serial and _writes_apart(session) else self._reads
@@ -137,6 +138,11 @@ class Connection:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
+
+    def prove(self) -> None:
+        """An answer has come: the link is good. An open socket alone proves nothing."""
+        if not self.proven.done():
+            self.proven.set_result(None)
 
     def fail(self, reason: str, blamed: object = None) -> None:
         """Declares the session lost; the first reason counts."""

@@ -1,13 +1,29 @@
-"""One device behind a link: programmed, then polled on an absolute schedule or watched; silence is a fault."""
+"""One device behind a link: programmed, then polled on an absolute schedule or watched; silence is a fault.
+
+What becomes of a device, and who says so:
+
+    connecting   no session yet, or nothing heard in the first one
+    programming  `on_connect` is written, again and again until the device takes it; nothing else is
+    polled       one task for each pace of its tags; or
+    watched      one task that subscribes and one that takes what is pushed; begun anew after silence
+    good         everything known of its tags is good            (`Intake` judges by all that is known)
+    degraded     some of its tags are not good, or are silent for longer than their cadence
+    bad          nothing is known: the session is lost (`lost`, by the link), it is silent (two requests of a
+                 poll without an answer, or nothing pushed for `silence`), or it refused to be read
+    back         the first answer or push after that; what it says of the time before is dated now
+
+Calls go one way: a link calls its devices, a device its connection, its turns and its intake; what happened is
+found in what they give back (`strike`, `silence`, `well`) or in the connection (`reason`, `ended`, `proven`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -15,32 +31,19 @@ from edgeflow.backoff import Backoff
 from edgeflow.clock import Clock
 from edgeflow.devices.connection import Connection, ended
 from edgeflow.devices.intake import KNOWN_PARTS, DeviceStatus, Intake
-from edgeflow.devices.patience import Custom, Patience
+from edgeflow.devices.output import OutputWriter
+from edgeflow.devices.patience import Custom
 from edgeflow.devices.plan import DevicePlan
-from edgeflow.driver import LOST, Ask, Column, Reader, Reads, Watches, Writes, spread
+from edgeflow.devices.turns import Turns
+from edgeflow.driver import LOST, Column, Reader, Reads, Watches, Writes
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Block, Scalar
 from edgeflow.units import NS_PER_S, duration_text
-
-T = TypeVar("T")
 
 GOLDEN = 0.6180339887498949
 """Its multiples spread any number of polls evenly over a period."""
 _WAITING_PUSHES = 1000
 _UNSUBSCRIBE_S = 2.0
-
-
-class Writer(Protocol):
-    """What writes the outputs that are on this device."""
-
-    async def serve(self, connection: Connection) -> None:
-        """Writes until the session is lost."""
-
-    def lost(self, reason: str) -> None:
-        """The session is lost: nobody knows what the outputs show."""
-
-    def alive(self, now_s: float) -> bool:
-        """Whether the engine is alive. Without it no request of ours may feed the device's watchdog."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,23 +81,20 @@ class Device:
         plan: DevicePlan,
         clock: Clock,
         deliver: Callable[[Block], None],
-        proved: Callable[[], None],
         *,
         phase: float = 0.0,
         custom: Custom | None = None,
         outputs_wait: bool = False,
-        writer: Writer | None = None,
     ) -> None:
-        self.plan, self.strikes = plan, 0
-        self.intake = Intake(plan, clock, deliver, self._proved)
+        self.plan, self._strikes = plan, 0
+        self.intake = Intake(plan, clock, deliver)
         self.stats = self.intake.stats
-        self.writer = writer
-        self._clock, self._link_proved = clock, proved
+        self.turns = Turns(plan.timeout_ns / NS_PER_S, custom, outputs_wait=outputs_wait)
+        self.writer: OutputWriter | None = None
+        self._answered = False  # in this session
+        self._clock = clock
         self._phase, self._custom, self._backoff = phase, custom, Backoff()
-        self._outputs_wait = outputs_wait
         self._points = tuple(tag.point for tag in self.intake.tags)
-        self._patience: Patience | None = None
-        self._timeout_s = plan.timeout_ns / NS_PER_S
         self._heard_s: float | None = None  # loop time of the last answer or push in this session
         self._poll_s = 0.0  # what polls take that take long
         self._polled: dict[tuple[int, ...] | None, float] = {}  # the last slot of each group that was read
@@ -110,63 +110,11 @@ class Device:
     def status(self) -> DeviceStatus:
         return self.intake.status()
 
-    async def ask(
-        self,
-        connection: Connection,
-        who: object,
-        request: Callable[[float], Awaitable[T]],
-        *,
-        write: bool = False,
-        plan: bool = False,
-    ) -> T:
-        """Asks this device when it is its turn; a silent one on a shared link is asked seldom, and not for long.
-
-        `plan`: the request prepares another and may send nothing, so how long it takes says nothing.
-        """
-        try:
-            return await self._ask(connection, who, request, write=write, plan=plan)
-        except Silent:
-            if self._patience is not None:
-                self._patience.silent()
-            raise
-
-    async def _ask(
-        self,
-        connection: Connection,
-        who: object,
-        request: Callable[[float], Awaitable[T]],
-        *,
-        write: bool = False,
-        plan: bool = False,
-        again: bool = False,
-    ) -> T:
-        """As `ask`; the caller judges whether the device is silent. `again`: another request of its poll was lost."""
-        if self._custom is None:
-            asked, allowed_s = self._spread(request, self._timeout_s)
-            return await connection.ask(who, asked, allowed_s, write=write)
-        if self._patience is None:
-            self._patience = Patience(self._timeout_s, self._custom)
-        patience = self._patience
-        while True:
-            await patience.turn(again=again)
-            try:
-                each_s = patience.allowed_s
-                asked, allowed_s = self._spread(request, each_s)
-                asked = asked if plan else patience.timed(asked, allowed_s / each_s)
-                return await connection.ask(who, asked, allowed_s, write=write)
-            except Silent:
-                if write or not patience.forgives():
-                    raise
-
-    def _spread(self, request: Ask[T], each_s: float) -> tuple[Ask[T], float]:
-        """How it is asked, and for how long; no output waits for more than one time-out."""
-        asked, allowed_s = spread(request, each_s)
-        return asked, min(allowed_s, self._timeout_s) if self._outputs_wait else allowed_s
-
     async def serve(self, connection: Connection) -> None:
         """Programs the device, then polls or watches it until the session is lost."""
         self.intake.begin()
-        if self._custom is not None and self.strikes:
+        self._answered = False
+        if self._custom is not None and self._strikes:
             await asyncio.sleep(self._backoff.next())  # so that it costs the others a bounded share of the link
         await self._program(connection)
         if self.writer is not None:
@@ -215,10 +163,17 @@ class Device:
         self._again = True
         self._news.set()
 
-    def _proved(self) -> None:
-        self.strikes = 0
-        self._backoff.reset()
-        self._link_proved()
+    def strike(self) -> int:
+        """It has lost the link; returns how many times in a row, without an answer of its own."""
+        self._strikes += 1
+        return self._strikes
+
+    def _take(self, connection: Connection, column: Column, read_ns: int, now_s: float) -> None:
+        self.intake.take(column, read_ns, now_s)
+        if not self._answered:
+            self._answered, self._strikes = True, 0
+            self._backoff.reset()
+            connection.prove()
 
     # --- programming and polling ----------------------------------------------------------------------
 
@@ -240,7 +195,7 @@ class Device:
         if not isinstance(session, Writes):
             raise Rejected(f"the driver {self.plan.driver.name} cannot write")
         write = partial(session.write, self.plan.config, (point,), (value,))
-        await self.ask(connection, self, write, write=True)
+        await self.turns.ask(connection, self, write, write=True)
 
     def _groups(self) -> list[_Group]:
         """The tags by how often they are read."""
@@ -258,7 +213,7 @@ class Device:
         prepare = partial(session.prepare, self.plan.config, group.points)
         while True:
             try:
-                return await self.ask(connection, group, prepare, plan=True)
+                return await self.turns.ask(connection, group, prepare, plan=True)
             except Rejected as error:
                 self._failed(group, error)
                 await asyncio.sleep(self._backoff.next())
@@ -323,7 +278,7 @@ class Device:
         answered, time = False, asyncio.get_running_loop().time
         for request in read():
             try:
-                column = await self._ask(connection, group, request, again=bool(lost))
+                column = await self.turns.one(connection, group, request, again=bool(lost))
             except Silent as error:
                 lost.append(error)
                 if error.points is None:
@@ -339,7 +294,7 @@ class Device:
                 read_ns -= round((now_s - column.answered_s) * NS_PER_S)
             if group.indices is not None:
                 column.points = group.tags(column.points)
-            self.intake.take(column, read_ns)
+            self._take(connection, column, read_ns, now_s)
             if lost:
                 self._not_answered(group, lost)
         return lost
@@ -352,8 +307,7 @@ class Device:
         lost.clear()
 
     def _silent(self, lost: Sequence[Silent]) -> None:
-        if self._patience is not None:
-            self._patience.silent(len(lost))
+        self.turns.silent(len(lost))
         self.intake.trouble(str(lost[0]))
 
     # --- watching -------------------------------------------------------------------------------------
@@ -370,7 +324,7 @@ class Device:
                 await self._news.wait()
                 self._news.clear()
                 while self._pushed:
-                    self.intake.take(*self._pushed.popleft())
+                    self._take(connection, *self._pushed.popleft())
             await ended({subscribed}, _UNSUBSCRIBE_S)
 
     async def _subscribe(self, connection: Connection, session: Watches[Any, Any]) -> None:
@@ -382,6 +336,7 @@ class Device:
             except Rejected as error:
                 reason = str(error)
             self.intake.trouble(reason)
+            self._answered = False
             await asyncio.sleep(self._backoff.next())
 
     def _push(self, connection: Connection, column: Column) -> None:

@@ -100,7 +100,6 @@ class Devices:
                     each,
                     clock,
                     partial(self._hand_on, deliver),
-                    self._links[link.name].proved,
                     phase=len(self._devices) * GOLDEN % 1,
                     custom=custom,
                     outputs_wait=link.name in with_outputs,
@@ -128,7 +127,7 @@ class Devices:
         if name not in self._writers:
             device = self._devices[name]
             device.writer = self._writers[name] = OutputWriter(
-                device.plan, self._clock, device.ask, device.intake.wrote
+                device.plan, self._clock, device.turns, device.intake.wrote
             )
         return self._writers[name]
 
@@ -314,6 +313,7 @@ class Devices:
             kind = Unconfirmed if isinstance(error, Unconfirmed) else Rejected
             raise kind(f"{tag}: {error}") from error
         device.intake.wrote()
+        connection.prove()
         if output is not None:
             output.taken()
 

@@ -75,22 +75,18 @@ class _Part:
 class Intake:
     """Scales the columns of one device, stamps them, hands them to `deliver`, and judges the device by them.
 
-    `proved` is called when an answer shows, after any trouble, that the device and its link are there.
-
     Of a pushed tag it keeps the value, its times, and when it was heard last: by a value, or by the source's word
     that the value still holds. A tag that is not heard for its cadence is BAD alone. Times of a tag never run
     backwards: a stamp that is a little older than the last counts as the last; one that is much older is of a clock
     that was set, so the time of reading counts.
     """
 
-    def __init__(
-        self, plan: DevicePlan, clock: Clock, deliver: Callable[[Block], None], proved: Callable[[], None]
-    ) -> None:
+    def __init__(self, plan: DevicePlan, clock: Clock, deliver: Callable[[Block], None]) -> None:
         self.plan, self.stats = plan, DeviceStats()
         self.state: State = "connecting"
         self.reason = "not yet connected"
         self.gap = False
-        self._clock, self._deliver, self._proved = clock, deliver, proved
+        self._clock, self._deliver = clock, deliver
         self._since_ns, self._last_good_ns = clock.now_ns(), 0
         self.tags = tuple(tag for tag in plan.tags if tag.read)
         self._whole = self._part(range(len(self.tags)))
@@ -156,8 +152,7 @@ class Intake:
         elif column.points:
             part = self._subset(column.points)
         else:
-            self._proved()  # the source lives; that vouches for no value
-            return
+            return  # the source lives; that vouches for no value
         if self.raw is not None:
             self.raw.update(zip(part.tags, column.values, strict=False))
         try:
@@ -256,7 +251,6 @@ class Intake:
             self._good()
             return
         self._calm = False
-        self._proved()
         first = min(known)
         reason = f"{tags[first]}: {known[first][1]}"
         if sum(quality == BAD for quality, _ in known.values()) == len(tags):
@@ -265,7 +259,6 @@ class Intake:
             self._become("degraded", f"{len(known)} of {len(tags)} values are not good; {reason}")
 
     def _good(self) -> None:
-        self._proved()
         self._calm = True
         if self._logged:
             self._logged = False
@@ -318,7 +311,6 @@ class Intake:
         asked = range(len(self.tags)) if column.points is None else column.points
         those = tuple(i for i in asked if heard_s[i])
         if not those:
-            self._proved()
             return
         for i in those:
             heard_s[i] = now_s

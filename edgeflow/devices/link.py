@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import structlog
 
 from edgeflow.backoff import Backoff
 from edgeflow.clock import Clock
 from edgeflow.devices.connection import GRACE_S, Connection, LinkStats, ended, failure
+from edgeflow.devices.device import Device
 from edgeflow.devices.flapping import Flapping
 from edgeflow.devices.plan import LinkPlan
 from edgeflow.driver import Home
@@ -27,28 +28,6 @@ _STEADY_S = 5.0
 """A session that lasted so long is followed by the next without a wait."""
 STRIKES = 2
 """So many times a device has to lose the link, without an answer of its own, to be blamed alone."""
-
-
-class Client(Protocol):
-    """What a link serves: a device."""
-
-    strikes: int
-
-    @property
-    def well(self) -> bool:
-        """Whether it answers."""
-
-    async def serve(self, connection: Connection) -> None:
-        """Uses the session until it is lost."""
-
-    def lost(self, reason: str, *, alone: bool = False) -> None:
-        """The session is lost: its values are BAD from now on. `alone`: it only, the others are not told."""
-
-    def silence(self, now_s: float) -> str:
-        """Called regularly; returns why its part of the session has to begin anew, "" where it need not."""
-
-    def restart(self, reason: str) -> None:
-        """Begins its part of the session anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +45,7 @@ class LinkStatus:
 class Link:
     """One connection, shared by its devices."""
 
-    def __init__(self, plan: LinkPlan, clients: Sequence[Client], clock: Clock, home: Home) -> None:
+    def __init__(self, plan: LinkPlan, clients: Sequence[Device], clock: Clock, home: Home) -> None:
         self.plan, self.stats = plan, LinkStats()
         self._home = home
         self.connection: Connection | None = None
@@ -119,8 +98,7 @@ class Link:
         finally:
             self._free.set()
 
-    def proved(self) -> None:
-        """An answer has come: the link is good. An open socket alone proves nothing."""
+    def _proved(self) -> None:
         self._backoff.reset()
         if self._state == "good":
             return
@@ -183,7 +161,10 @@ class Link:
         begun_s = time()
         for client in self._clients:
             connection.spawn(client, client, client.serve(connection))
-        await asyncio.wait({connection.ended})
+        await asyncio.wait({connection.ended, connection.proven}, return_when=asyncio.FIRST_COMPLETED)
+        if connection.proven.done() and not connection.ended.done():
+            self._proved()
+            await asyncio.wait({connection.ended})
         self._at_once |= time() - begun_s >= _STEADY_S
 
     def check(self, now_s: float) -> None:
@@ -222,15 +203,14 @@ class Link:
             self._said = reason
             log.error("driver failed", link=self.plan.name, reason=reason, exc_info=error)
 
-    def _lost(self, reason: str, blamed: Any) -> None:
+    def _lost(self, reason: str, blamed: Device | None) -> None:
         """Every device of the link is BAD at once, unless one alone is to blame and the others answer."""
         self.stats.lost += 1
-        if blamed is not None:
-            blamed.strikes += 1
-            if blamed.strikes >= STRIKES and any(client.well for client in self._clients if client is not blamed):
-                blamed.lost(reason, alone=True)
-                self._at_once = True  # that one has to wait, not the others
-                return
+        others = [client for client in self._clients if client is not blamed]
+        if blamed is not None and blamed.strike() >= STRIKES and any(client.well for client in others):
+            blamed.lost(reason, alone=True)
+            self._at_once = True  # that one has to wait, not the others
+            return
         if self._state != "bad":
             if said := self._flapping.lost(self._clock.now_ns()):
                 log.warning(f"link {said}", link=self.plan.name, reason=reason)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 import structlog
 
@@ -15,6 +15,7 @@ from edgeflow.clock import Clock
 from edgeflow.devices.connection import Connection
 from edgeflow.devices.plan import DevicePlan, Element, OutputBinding, TagPlan
 from edgeflow.devices.scale import raw_of, value_of
+from edgeflow.devices.turns import Turns
 from edgeflow.driver import Reader, Reads, Writes, poll
 from edgeflow.engine.requests import OPERATORS
 from edgeflow.errors import Rejected
@@ -22,24 +23,7 @@ from edgeflow.model import Scalar
 from edgeflow.outputs.arbitration import OFF, Decision
 from edgeflow.units import NS_PER_S
 
-T = TypeVar("T")
-
 log = structlog.get_logger(__name__)
-
-
-class Ask(Protocol):
-    """How a device is asked; as `Device.ask`."""
-
-    async def __call__(
-        self,
-        connection: Connection,
-        who: object,
-        request: Callable[[float], Awaitable[T]],
-        *,
-        write: bool = False,
-        plan: bool = False,
-    ) -> T:
-        """Makes one request when it is its turn."""
 
 
 Shown = Literal["unknown", "ok", "failed"]
@@ -172,9 +156,9 @@ class ElementState:
 class OutputWriter:
     """Writes the elements on one device, all that is due in one request; writes go before reads."""
 
-    def __init__(self, plan: DevicePlan, clock: Clock, ask: Ask, wrote: Callable[[], None]) -> None:
+    def __init__(self, plan: DevicePlan, clock: Clock, turns: Turns, wrote: Callable[[], None]) -> None:
         self.plan, self.stats = plan, OutputStats()
-        self._ask = ask
+        self._turns = turns
         self.elements: list[ElementState] = []
         self.leaving = False
         self.connected = False
@@ -269,7 +253,7 @@ class OutputWriter:
             if not isinstance(session, Writes):
                 due = choose(time())
                 raise Rejected(f"the driver {self.plan.driver.name} cannot write")  # noqa: TRY301 - told below
-            await self._ask(connection, self, write, write=True)
+            await self._turns.ask(connection, self, write, write=True)
         except Rejected as error:
             self.stats.rejected += 1
             if len(due) > 1 and isinstance(session, Writes):
@@ -283,15 +267,16 @@ class OutputWriter:
             element.written(raw, time())
         if due:
             self._wrote()
+            connection.prove()
         return due
 
     async def _prepare(self, connection: Connection, session: Reads[Any, Any]) -> Reader:
         points = [element.back.point for element in self.elements if element.back]
-        return await self._ask(connection, self, partial(session.prepare, self.plan.config, points), plan=True)
+        return await self._turns.ask(connection, self, partial(session.prepare, self.plan.config, points), plan=True)
 
     async def _check(self, connection: Connection, read: Reader, checks: Iterable[ElementState]) -> None:
         """Reads back and compares; what differs is looked at again before it counts as failed."""
-        column = await poll(read, partial(self._ask, connection, self))
+        column = await poll(read, partial(self._turns.ask, connection, self))
         now_s = asyncio.get_running_loop().time()
         faults, backs = column.faults or {}, [element for element in self.elements if element.back]
         for element in checks:
