@@ -133,7 +133,7 @@ class Intake:
         """A new session: what was known before it no longer counts."""
         self._calm = False
         self._forget()
-        if self.state == "connecting" or self._pushes:
+        if self.state == "connecting":
             self.reason = "connected, but nothing has been heard of it yet"
 
     def waiting(self) -> None:
