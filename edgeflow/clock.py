@@ -107,7 +107,10 @@ def _second_text(seconds: int) -> str:
 
 def utc_ns(text: str) -> int:
     """Nanoseconds of an RFC 3339 time; raises ValueError where the text has no offset."""
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is not a time; write it as 2026-03-01T06:00:00Z") from None
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} needs a UTC offset, for example {text}Z")
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 NS_PER_S = 1_000_000_000
+_LONGEST_S = 36_500 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ def _duration_ns(value: Any) -> int:
     seconds = quantity(value, "time")
     if seconds < 0:
         raise ValueError("a duration cannot be negative")
+    if not seconds <= _LONGEST_S:
+        raise ValueError("a duration is at most 36500 d")
     return round(seconds * NS_PER_S)
 
 
@@ -126,7 +129,14 @@ def _unit_name(value: Any) -> str:
 Duration = Annotated[
     int,
     BeforeValidator(_duration_ns),
-    WithJsonSchema({"type": "string", "format": "edgeflow-duration", "examples": ["500 ms", "2 s", "15 min"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "edgeflow-duration",
+            "pattern": r"^\s*\+?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?\s*(ns|us|ms|s|min|h|d)\s*$",
+            "examples": ["500 ms", "2 s", "15 min"],
+        }
+    ),
 ]
 """Nanoseconds; written `500 ms`, `2 s`, `15 min`, `8 h`, `35 d`."""
 

@@ -222,6 +222,10 @@ class TagNow(Response):
     reason: str = Field("", description="Why it is not good, in plain words.")
 
 
+_LEASE = r"^([1-9][0-9]{0,3} (ms|s)|([1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440) min|([1-9]|1[0-9]|2[0-4]) h)$"
+"""Up to 24 h; shown to those who make requests from the description of the API."""
+
+
 class WriteWish(Strict):
     """A manual write: a request of operator priority that ends by itself."""
 
@@ -229,6 +233,7 @@ class WriteWish(Strict):
     lease: Duration = Field(
         default="10 min",
         validate_default=True,
+        json_schema_extra={"pattern": _LEASE},
         description="How long it holds against the flows, as `10 min`; at most `24 h`. An element of an output is "
         "restored after a reconnect until then; any other tag is written once.",
     )

@@ -51,7 +51,7 @@ from edgeflow.sync.protocol import (
     Reported,
     Withdrawn,
 )
-from edgeflow.web.routes import HttpProblem, Needs, Prepared, Request, Route, Routes
+from edgeflow.web.routes import HttpProblem, Needs, Prepared, Request, Route, Routes, check_upgrade
 
 log = structlog.get_logger(__name__)
 
@@ -159,6 +159,7 @@ class Api:
 
     async def attend(self, request: Request[None, None]) -> web.WebSocketResponse:
         gateway = self._asking(request)
+        check_upgrade(request.raw)
         socket = web.WebSocketResponse(heartbeat=10, compress=False, max_msg_size=1 << 20, timeout=1.0)
         await socket.prepare(request.raw)
         gateway.sockets.add(socket)

@@ -56,7 +56,11 @@ class ResultQuery(BaseModel):
 
     gateway: str | None = Field(None, description="Only those of one gateway.")
     stream: str | None = Field(None, description="Only those of one stream, for example `oee`.")
-    since: str | None = Field(None, description="Only those that speak of this time (RFC 3339) or later.")
+    since: str | None = Field(
+        None,
+        description="Only those that speak of this time (RFC 3339) or later.",
+        json_schema_extra={"format": "date-time"},
+    )
     after: int | None = Field(
         None, ge=0, lt=2**63, description="Only those that changed after this place, oldest change first."
     )

@@ -12,7 +12,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from edgeflow.clock import Clock, utc_text
-from edgeflow.web.routes import HttpProblem
+from edgeflow.web.routes import HttpProblem, check_upgrade
 
 FRAME_BYTES = 64 << 10
 BEAT_S = 2.0
@@ -100,6 +100,7 @@ class Hub:
                 f"{len(self._viewers)} viewers are connected, {self._hosts[host]} from your address; close one of them."
             )
             raise HttpProblem(503, "Busy", detail)
+        check_upgrade(request)
         self._hosts[host] += 1
         try:
             return await self._attend(request)

@@ -12,6 +12,8 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 if TYPE_CHECKING:
     from edgeflow.web.routes import Route
 
+_FORMS: dict[str, dict[str, Any]] = {"version": {"pattern": "^[0-9a-f]{64}$"}}
+"""What is known of the parts of an address, by name."""
 _PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 
 
@@ -77,7 +79,7 @@ def _operation(route: Route[Any, Any], schemas: dict[tuple[Any, str], dict[str, 
     operation: dict[str, Any] = {
         "operationId": getattr(route.handler, "__name__", "operation").strip("_"),
         "summary": route.about,
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_upgrade(route)],
         "responses": {
             str(route.status): success,
             "default": {
@@ -100,9 +102,20 @@ def _about(model: type[BaseModel]) -> str:
 
 def _path_parameters(route: Route[Any, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string", **_FORMS.get(name, {})}}
         for name in _PARAMETER.findall(route.path)
     ]
+
+
+def _upgrade(route: Route[Any, Any]) -> list[dict[str, Any]]:
+    """What opens a WebSocket; without it there is nothing to answer."""
+    if route.status != 101:
+        return []
+    needed = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    key = {"type": "string", "pattern": "^[A-Za-z0-9+/]{22}==$"}
+    schemas: dict[str, dict[str, Any]] = {name: {"type": "string", "const": word} for name, word in needed.items()}
+    schemas["Sec-WebSocket-Key"] = key
+    return [{"name": name, "in": "header", "required": True, "schema": schema} for name, schema in schemas.items()]
 
 
 def _query_parameters(route: Route[Any, Any]) -> list[dict[str, Any]]:

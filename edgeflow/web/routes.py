@@ -174,6 +174,13 @@ def _endpoint(route: Route[Any, Any], guard: Guard, body_deadline_s: float) -> H
     return endpoint
 
 
+def check_upgrade(raw: web.Request) -> None:
+    """To be called before a WebSocket is prepared; raises HttpProblem where the request does not open one."""
+    if not web.WebSocketResponse().can_prepare(raw):
+        detail = "This address speaks WebSocket alone; open it as one, with the headers that this needs."
+        raise HttpProblem(426, "WebSocket only", detail)
+
+
 def _response(reply: Reply, route: Route[Any, Any]) -> web.StreamResponse:
     if reply is None:
         return web.Response(status=204)
