@@ -237,7 +237,7 @@ class AgentApi:
         single = b",".join(
             [b'"%b":%b' % (key.encode(), self._feed.one(key)) for key in ("gateway", "outbox", "central")]
         )
-        several = b",".join([b'"%bs":%b' % (name, self._feed.section(f"{name.decode()}/")) for name in _SECTIONS])
+        several = b",".join([b'"%b":%b' % (name, self._feed.section(keys)) for name, keys in _SECTIONS.items()])
         return Prepared(b"{%b,%b}" % (single, several))
 
     async def flows(self, _: Request[None, None]) -> Reply:
@@ -296,7 +296,8 @@ class AgentApi:
         return await self._hub.attend(request.raw, trusted=bool(request.who))
 
 
-_SECTIONS = (b"device", b"flow", b"output")
+_SECTIONS = {b"devices": "device/", b"flows": "flow/", b"outputs": "output/"}
+"""The lists of the status, and the keys of what is in them."""
 _EMPTY: dict[str, list[Any]] = {name: [] for name in TagTable.model_fields}
 
 

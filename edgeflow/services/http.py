@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from edgeflow.backoff import Backoff
 from edgeflow.errors import LinkDown, Rejected
 from edgeflow.model import CONNECTION_HEADERS, Call, Value
 from edgeflow.services.reach import Reach
@@ -74,14 +75,13 @@ class HttpService:
 
     async def carry_out(self, call: Call) -> Value:
         """The answer's body, as data where it is JSON; raises LinkDown or Rejected."""
-        for attempt in range(ATTEMPTS):
+        pause = Backoff(self._pause_s, self._pause_s * 2**ATTEMPTS)
+        for _ in range(ATTEMPTS - 1):
             try:
                 return await self._once(call)
             except (LinkDown, _Busy):
-                if attempt == ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(self._pause_s * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
+                await asyncio.sleep(pause.next())
+        return await self._once(call)
 
     async def _once(self, call: Call) -> Value:
         request = call.request
