@@ -15,7 +15,18 @@ from edgeflow.units import NS_PER_S, duration_text
 from edgeflow_mqtt.formats import Format, document_of
 from edgeflow_mqtt.moment import time_ns
 from edgeflow_mqtt.path import Every, Missing, NoSuchElement, Steps, find, same, steps, word_of
-from edgeflow_mqtt.payload import Spelling, from_bytes, judged, path_steps, plain, text_of, to_scalar, unwrap, within
+from edgeflow_mqtt.payload import (
+    Spelling,
+    from_bytes,
+    judged,
+    path_steps,
+    plain,
+    spelling_of,
+    text_of,
+    to_scalar,
+    unwrap,
+    within,
+)
 from edgeflow_mqtt.point import Point, TimeForm, filter_of, places
 from edgeflow_mqtt.settings import Alive, Device
 
@@ -68,15 +79,21 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Sample:
-    """What one message, or one element of its list, brings: a value or a fault for each reading that it has."""
+    """What one message, or one element of its list, brings: the points that it has, with their values and faults."""
 
     at_ns: int
-    found: dict[int, tuple[Scalar, Fault | None]]
+    points: list[int]
+    values: list[Scalar]
+    faults: dict[int, Fault]
 
-    def column(self, *, without: Container[int] = (), late: bool = False) -> Column:
-        items = [(index, *those) for index, those in self.found.items() if index not in without]
-        faults = {at: fault for at, (_, _, fault) in enumerate(items) if fault}
-        return Column([value for _, value, _ in items], self.at_ns, faults or None, tuple(i for i, *_ in items), late)
+    def column(self, *, late: bool = False) -> Column:
+        return Column(self.values, self.at_ns, self.faults or None, tuple(self.points), late)
+
+    def only(self, wanted: Container[int]) -> _Sample:
+        """The same of some points."""
+        places = [at for at, index in enumerate(self.points) if index in wanted]
+        faults = {new: self.faults[at] for new, at in enumerate(places) if at in self.faults}
+        return _Sample(self.at_ns, [self.points[at] for at in places], [self.values[at] for at in places], faults)
 
 
 class Feed:
@@ -202,18 +219,18 @@ class Feed:
         samples = []
         for own in self._own(batch, message):
             sample = self._sample(own, message, retained=retained, away=away)
-            if sample is not None and sample.found and (not sample.at_ns or sample.at_ns not in batch.seen):
+            if sample is not None and sample.points and (not sample.at_ns or sample.at_ns not in batch.seen):
                 samples.append(sample)
         samples.sort(key=lambda sample: sample.at_ns)
         newest: dict[int, int] = {}
         for at, sample in enumerate(samples):
             if not late and sample.at_ns >= (batch.newest_ns if sample.at_ns else 0):
-                newest |= dict.fromkeys(sample.found, at)
+                newest |= dict.fromkeys(sample.points, at)
         for live in (False, True):
             for at, sample in enumerate(samples):
-                other = {index for index in sample.found if (newest.get(index) == at) is not live}
-                if len(other) < len(sample.found) and (live or (sample.at_ns and not retained)):
-                    self._push(sample.column(without=other, late=not live))
+                wanted = {index for index in sample.points if (newest.get(index) == at) is live}
+                if wanted and (live or (sample.at_ns and not retained)):
+                    self._push(sample.only(wanted).column(late=not live))
         for sample in samples:
             batch.seen[sample.at_ns] = None
             batch.newest_ns = max(batch.newest_ns, sample.at_ns)
@@ -245,7 +262,9 @@ class Feed:
             doubt = _RETAINED
         elif away and not at:
             doubt = _AWAY
-        found: dict[int, tuple[Scalar, Fault | None]] = {}
+        points: list[int] = []
+        values: list[Scalar] = []
+        faults: dict[int, Fault] = {}
         for reading in batch.readings:
             fault: Fault | None = (UNCERTAIN, doubt) if doubt else None
             try:
@@ -260,8 +279,11 @@ class Feed:
                 if isinstance(error, Missing) and self._device.missing == "keep":
                     continue
                 value, fault = None, (BAD, str(error))
-            found[reading.index] = value, fault
-        return _Sample(at, found)
+            if fault:
+                faults[len(values)] = fault
+            points.append(reading.index)
+            values.append(value)
+        return _Sample(at, points, values, faults)
 
     def _time(self, batch: _Batch, message: Message) -> tuple[int, str]:
         """The device's own time, 0 where it gives none; and why it cannot be the one."""
@@ -329,7 +351,7 @@ class Feed:
             level,
             {word: value for value, word in point.words.items()},
             (steps(quality.path), quality.good, quality.uncertain) if quality else None,
-            Spelling(point.decimal == "comma", point.suffix),
+            spelling_of(point),
         )
 
 

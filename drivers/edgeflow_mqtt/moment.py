@@ -17,6 +17,7 @@ _PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": NS_PER_S}
 _EARLIEST_NS, _LATEST_NS = 1_577_836_800 * NS_PER_S, 4_102_444_800 * NS_PER_S  # 2020 to 2100
 _UTC = re.compile(r"\s*(?:UTC|GMT|z)$")
 _SPACE = re.compile(r"\s+(?=[+-]\d\d:?\d\d$)")
+_WITH_MICROSECONDS = len("2026-11-20T06:00:00.000000")
 _FINEST = re.compile(r"[.,]\d{6}(\d{1,3})")
 
 
@@ -27,7 +28,8 @@ def time_ns(value: Any, form: TimeForm, zone: ZoneInfo | None = None) -> int:
     milliseconds, microseconds and nanoseconds do not overlap. `form`: where a person has written one.
     `zone` is that of times without a UTC offset.
     """
-    number = None if form == "rfc3339" else _number(value)
+    written_out = form == "rfc3339" or (isinstance(value, str) and value[4:5] == "-" and form == "auto")
+    number = None if written_out else _number(value)
     if number is not None:
         units = [form] if form in _PER_S else list(_PER_S)
         for unit in units:
@@ -36,7 +38,7 @@ def time_ns(value: Any, form: TimeForm, zone: ZoneInfo | None = None) -> int:
                 return ns
         of = form if form in _PER_S else "s, ms, us or ns since 1970"
         raise ValueError(f"the time {_shown(value)} is not within 2020 and 2100; is it really written as {of}?")
-    if form in _PER_S:
+    if not written_out and form in _PER_S:
         raise ValueError(f"the time {_shown(value)} is not a number of {form}")
     ns = _written_out(value, zone)
     if not _EARLIEST_NS <= ns < _LATEST_NS:
@@ -44,8 +46,10 @@ def time_ns(value: Any, form: TimeForm, zone: ZoneInfo | None = None) -> int:
     return ns
 
 
-def _number(value: Any) -> Decimal | None:
+def _number(value: Any) -> int | Decimal | None:
     """Exactly, as far as it was written; a float holds no nanoseconds of our time."""
+    if type(value) is int:
+        return value if abs(value) < 10**20 else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, float):
@@ -61,9 +65,9 @@ def _number(value: Any) -> Decimal | None:
 
 def _written_out(value: Any, zone: ZoneInfo | None) -> int:
     try:
-        text = _SPACE.sub("", _UTC.sub("+00:00", value.strip()))
+        text = value if value[-1:] == "Z" else _SPACE.sub("", _UTC.sub("+00:00", value.strip()))
         moment = datetime.fromisoformat(text)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, KeyError):
         raise ValueError(f"the time {_shown(value)} is not RFC 3339, like 2026-11-20T06:00:00Z") from None
     if moment.tzinfo is None:
         if zone is None:
@@ -74,7 +78,7 @@ def _written_out(value: Any, zone: ZoneInfo | None) -> int:
         if first.utcoffset() != second.utcoffset():
             raise ValueError(f"the time {_shown(value)} is in the hour of a clock change and could be another")
         moment = first
-    finest = _FINEST.search(text)
+    finest = _FINEST.search(text) if len(text) > _WITH_MICROSECONDS else None
     return (moment - _UNIX) // _MICROSECOND * 1000 + (int(finest[1].ljust(3, "0")) if finest else 0)
 
 

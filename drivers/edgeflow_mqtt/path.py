@@ -136,6 +136,16 @@ def find(document: Any, path: Steps, within: Callable[[str], Any] | None = None)
     `within` takes a text apart that a path leads into, as a document of its own.
     """
     place = document
+    for step in path:
+        if type(place) is not dict or step not in place:
+            return _find(document, path, within)
+        place = place[step]
+    return _find(document, path, within) if isinstance(place, Unreadable | Documents) else place
+
+
+def _find(document: Any, path: Steps, within: Callable[[str], Any] | None) -> Any:
+    """The same for whatever is not only keys in keys."""
+    place = document
     if isinstance(place, Documents) and not (path and isinstance(path[0], int)):
         place = place[-1]
     for depth, step in enumerate(path):

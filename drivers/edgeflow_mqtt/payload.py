@@ -17,7 +17,7 @@ import orjson
 from edgeflow.model import BAD, GOOD, UNCERTAIN, Quality, Scalar, ValueType
 from edgeflow_mqtt import lenient
 from edgeflow_mqtt.path import Steps, find, same, shown_path, steps
-from edgeflow_mqtt.point import WIDTHS, Encoding, Kind
+from edgeflow_mqtt.point import WIDTHS, Encoding, Kind, Point
 
 LARGEST = 4 * 1024 * 1024
 """A larger payload (bytes) is not looked into."""
@@ -26,6 +26,7 @@ _MOST_VALUES = 100_000
 
 _TRUE, _FALSE = frozenset({"true", "on", "yes", "1"}), frozenset({"false", "off", "no", "0"})
 _TOO_LARGE = 2**64
+_MARKS = frozenset((codecs.BOM_UTF8[0], *codecs.BOM_UTF16_LE))
 _SPACES = "[\u0020\u00a0\u202f'\u2019]"
 _EXPONENT = r"([eE][+-]?\d+)?"
 _COMMA = re.compile(rf"([+-]?(?:\d{{1,3}}(?:(?:\.|{_SPACES})\d{{3}})+|\d*))(,\d+)?{_EXPONENT}")
@@ -47,6 +48,12 @@ class Spelling:
 
 
 _PLAIN = Spelling()
+
+
+def spelling_of(point: Point) -> Spelling:
+    """How a point's numbers are written."""
+    plainly = point.decimal == "point" and not point.suffix
+    return _PLAIN if plainly else Spelling(point.decimal == "comma", point.suffix)
 
 
 def parse(payload: bytes) -> Any:
@@ -74,7 +81,9 @@ def text_of(payload: bytes) -> str:
     if not payload:
         raise ValueError("the payload is empty")
     try:
-        return _decoded(payload, "strict").rstrip("\0")
+        if payload[0] in _MARKS or b"\0" in payload:
+            return _decoded(payload, "strict").rstrip("\0")
+        return payload.decode()
     except UnicodeDecodeError:
         raise ValueError(f"the payload {shown(payload)} is not text") from None
 
@@ -127,6 +136,13 @@ def _from_text(text: str, kind: ValueType, spelling: Spelling) -> Scalar:
         if word in _TRUE or word in _FALSE:
             return word in _TRUE
     elif kind in ("number", "integer") and "_" not in text:
+        if spelling is _PLAIN:
+            try:
+                number: float = float(text) if "." in text else int(text)
+            except ValueError:
+                pass
+            else:
+                return to_scalar(number, kind)
         written, factor, hint = _without_suffix(text, spelling)
         digits = (_COMMA if spelling.comma else _POINT).fullmatch(written)
         if digits is not None:
@@ -136,7 +152,7 @@ def _from_text(text: str, kind: ValueType, spelling: Spelling) -> Scalar:
         elif _COMMA.fullmatch(written):
             hint = "; is that a decimal comma? Write `decimal: comma`"
         try:
-            number: float = int(written)
+            number = int(written)
         except ValueError:
             try:
                 number = float(written)
@@ -149,12 +165,14 @@ def _from_text(text: str, kind: ValueType, spelling: Spelling) -> Scalar:
 def _without_suffix(text: str, spelling: Spelling) -> tuple[str, float, str]:
     """The number in a text as it is written, the factor of what stands behind it, and what to write where it is new."""
     match = _SUFFIX.fullmatch(text)
+    known = " or ".join(f"`{one}`" for one in spelling.suffixes)
     if match is None:
+        if len(set(spelling.suffixes.values())) > 1:
+            raise ValueError(f"{shown(text)} says nothing of its unit; behind it may stand {known}")
         return text, 1, ""
     written, behind = match[1].strip(), match[2]
     if (factor := spelling.suffixes.get(behind)) is not None:
         return written, factor, ""
-    known = " or ".join(f"`{one}`" for one in spelling.suffixes)
     return text, 1, f"; behind it may stand {known}" if known else f"; write `suffix: {shown(behind)[1:-1]}`"
 
 
