@@ -287,9 +287,10 @@ class _Looking:
     async def told(self, units: Sequence[int]) -> AsyncGenerator[Finding, None]:
         """What is to be said of those that gave no answer of their own, and of those that were left out."""
         for code, numbers_ in sorted(self.search.unreached.items()):
-            yield Note(f"Of {_named(numbers_)} the gateway says that it does not reach it (exception {code}).")
+            them = "them" if len(numbers_) > 1 else "it"
+            yield Note(f"Of {_named(numbers_)} the gateway says that it does not reach {them} (exception {code}).")
         if lost := self.search.lost:
-            yield Note(f"At {_named([*lost])} the connection was lost when it was asked: {next(iter(lost.values()))}.")
+            yield Note(f"Asked for {_named([*lost])}, the connection was lost: {next(iter(lost.values()))}.")
         if self.ignored:
             del self.search.found[1:]
             last = units[self.count - 1]

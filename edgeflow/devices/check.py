@@ -322,7 +322,7 @@ def _summary(
     text = f"{device.name}: {'; '.join(parts)}."
     if not known and not answered:
         reason = next((str(row.cells["says"]).partition(".")[0] for row in rows if row.cells["says"]), "no answer")
-        text += f" Nothing could be read, so nobody knows whether it is a {device.template}: {reason}."
+        text += f" Nothing could be read, so nobody knows whether it is {device.template}: {reason}."
     elif not known:
         text += f" It is likely not a {device.template}: what identifies it does not fit."
     elif sum("(`word_order`)" in str(row.cells["says"]) for row in tags) > 1:

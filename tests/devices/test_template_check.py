@@ -268,6 +268,6 @@ async def test_a_device_that_gives_nothing_is_not_said_to_be_another_one() -> No
             found = [f async for f in check(plant.links["l"], plant.devices["m"], Library(), Home(), QUICK)]
             told = notes(found)[-1]
         except Silent as error:
-            told = f"nobody knows whether it is a eastron/sdm120: {error}"
-    assert "nobody knows whether it is a eastron/sdm120" in told
+            told = f"nobody knows whether it is eastron/sdm120: {error}"
+    assert "nobody knows whether it is eastron/sdm120" in told
     assert "exception 11" in told

@@ -308,7 +308,7 @@ async def test_more_than_eight_units_in_a_row_are_all_found():
     async with Gateway(units, silent=False) as port:
         findings = await found(scan, at(port), ScanOptions(units="1-20", timeout="50 ms"))
     assert [row["unit"] for row in rows(findings)] == list(range(1, 13))
-    assert notes(findings)[0] == "Of units 13-20 the gateway says that it does not reach it (exception 11)."
+    assert notes(findings)[0] == "Of units 13-20 the gateway says that it does not reach them (exception 11)."
     assert notes(findings)[-1].startswith("12 units: 1, 2")
 
 
@@ -362,7 +362,7 @@ async def test_a_scan_and_identify_go_on_behind_a_unit_at_which_the_connection_i
     async with serving(lambda reader, writer: hang_up_at({2, 4, 250, 254}, reader, writer)) as port:
         findings = await found(scan, at(port), ScanOptions(units="1-5", timeout="200 ms"))
         assert [row["unit"] for row in rows(findings)] == [1, 3, 5]
-        assert notes(findings)[0].startswith("At units 2,4 the connection was lost when it was asked: ")
+        assert notes(findings)[0].startswith("Asked for units 2,4, the connection was lost: ")
         said = notes(await found(identify, at(port), IdentifyOptions(units="1-5", timeout="200 ms")))
     assert [text.split()[1].strip(":") for text in said] == ["1", "2", "3", "4", "5"]
     assert "closed the connection" in said[1]
