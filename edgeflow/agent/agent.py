@@ -78,6 +78,7 @@ class Agent:
             most_timers=MOST_TIMERS,
             policy=config.policy,
             version=store.version,
+            limited=True,
         )
         columns = TagColumns(config.plant.tags.values())
         front: Front | None = None

@@ -88,6 +88,16 @@ class AgentMeasures(Collector):
         yield _counter(
             "edgeflow_flow_busy_seconds", "Computing time of a flow.", {k: f.busy_ns / 1e9 for k, f in flows.items()}
         )
+        yield _counter(
+            "edgeflow_flow_skipped",
+            "Inputs left out because a flow took more than its share.",
+            {k: f.skipped for k, f in flows.items()},
+        )
+        yield _counter(
+            "edgeflow_flow_records_dropped",
+            "Records dropped because a flow made too many.",
+            {k: f.dropped for k, f in flows.items()},
+        )
         yield _counter("edgeflow_flow_faults", "Times a flow was quarantined.", {(): self._core.engine.faults})
         yield _counter("edgeflow_blocks", "Blocks that reached the engine.", {(): self._core.engine.blocks})
 

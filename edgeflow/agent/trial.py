@@ -7,10 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeflow.engine.budget import RECORDS, RECORDS_NS, SHARE
 from edgeflow.engine.flowrun import FlowRun
 from edgeflow.flow.compile import Plan
 from edgeflow.model import BAD
 from edgeflow.parameters import fill
+from edgeflow.units import NS_PER_S
+
+_SKIPPED = 20
+"""So many inputs may be left out in a trial; a start may take a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,13 @@ class Trial:
 
     def failed(self) -> str:
         """Why it has failed already; empty where it has not."""
-        return self.flow.fault
+        if self.flow.fault:
+            return self.flow.fault
+        if self.flow.dropped:
+            return f"it makes more records than the {RECORDS} that a flow may in {RECORDS_NS // NS_PER_S} s"
+        if self.flow.skipped > _SKIPPED:
+            return f"it takes more than {SHARE:.0%} of the computing time; {self.flow.skipped} inputs were left out"
+        return ""
 
     def verdict(self) -> str:
         """Why it is no better than the version before, at the end of its trial; empty where it is."""

@@ -51,6 +51,11 @@ class View:
             for report in self._core.deployments.reports()
             if report.state in ("quarantined", "stopped")
         ]
+        problems += [
+            f"the flow {name} makes too many records: {flow.dropped} were dropped"
+            for name, flow in self._core.engine.flows.items()
+            if flow.dropped
+        ]
         connecting = [d.name for d in self._core.devices.status().devices if d.state == "connecting"]
         if connecting:
             problems.append(f"not yet connected: {', '.join(connecting)}")
@@ -121,6 +126,8 @@ class View:
             fate_reason=report.fate_reason,
             trial_until=report.trial_until or None,
             ticks=running.ticks if running else 0,
+            skipped=running.skipped if running else 0,
+            dropped=running.dropped if running else 0,
             last_tick=utc_text(running.last_at) if running and running.last_at else None,
             us_per_tick=running.busy_ns / running.ticks / 1000 if running and running.ticks else None,
         )

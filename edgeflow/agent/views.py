@@ -75,6 +75,8 @@ class Flow(Response):
     fate_reason: str = Field("", description="Why it was refused or rolled back, in plain words.")
     trial_until: Time | None = Field(None, description="When its trial ends if nothing goes wrong.")
     ticks: int = Field(0, description="Ticks since the start.")
+    skipped: int = Field(0, description="Inputs left out because the flow took more than its share of computing time.")
+    dropped: int = Field(0, description="Records dropped because it made more than a flow may in a minute.")
     last_tick: Time | None = Field(None, description="The time of its last tick.")
     us_per_tick: float | None = Field(None, description="Mean computing time of a tick in microseconds.")
 

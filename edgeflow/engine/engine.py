@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from edgeflow.engine.budget import FLOW_BYTES, NODE_BYTES
 from edgeflow.engine.flowrun import MICRO_TICKS, FlowRun
 from edgeflow.engine.requests import Requests
 from edgeflow.engine.snapshot import dump, load
@@ -66,10 +67,14 @@ class Engine:
         most_timers: int = sys.maxsize,
         policy: Policy = EVERYTHING,
         version: int = 0,
+        limited: bool = False,
     ) -> None:
         """`most_timers`: how many may fire in one input, so that catching up with a clock that was far
         behind does not hold up everything else; the rest fires with the next ones. `version`: the highest that
-        any record had before, so that none is lower, whatever the clock was then."""
+        any record had before, so that none is lower, whatever the clock was then. `limited`: whether flows have to
+        share the time of this process (`budget.py`); a replay takes as much as it can get.
+        """
+        self.limited = limited
         self.place = place
         self._most_timers = most_timers
         self.now = self.horizon = 0
@@ -104,8 +109,17 @@ class Engine:
         tags = block.tags
         known = self._feeds.get(id(tags))
         for feed in known[1] if known else self._plan_feeds(block):
-            if not feed.flow.fault:
+            flow = feed.flow
+            if not flow.fault and (flow.busy_ns <= flow.budget.allowed_ns or self._affords(flow)):
                 self._feed(feed, block)
+
+    def _affords(self, flow: FlowRun) -> bool:
+        """Whether a flow may have an input though it has used up what it may take at once."""
+        try:
+            return not flow.overdrawn()
+        except RuntimeError as error:
+            self._quarantine(flow, error)
+            return False
 
     def _feed(self, feed: Feed, block: Block) -> None:
         flow, at, values = feed.flow, block.source_ns, block.values
@@ -377,6 +391,7 @@ class Engine:
                     if step.steps != step.saved_steps and (windows or step.kind.durability == "exact"):
                         flow.stepping = step
                         self._save(instance, step, changed)
+                _check_size(flow)
             except Exception as error:  # noqa: BLE001 - a state that cannot be saved is a fault of its flow
                 self._quarantine(flow, error)
             else:
@@ -401,6 +416,8 @@ class Engine:
         ):
             return
         saved = dump(step)
+        if len(saved) > NODE_BYTES:
+            raise ValueError(f"its state has {len(saved) / 1e6:.1f} MB; at most {NODE_BYTES / 1e6:g} MB are kept")
         if saved != step.saved:
             step.saved = saved
             states[instance, step.name] = saved
@@ -435,3 +452,9 @@ class Engine:
         """A record version that rises with time, over restarts too: milliseconds of engine time, never twice."""
         self._version = max(self._version + 1, self.now // VERSION_NS)
         return self._version
+
+
+def _check_size(flow: FlowRun) -> None:
+    size = sum(len(step.saved) for step in flow.steps if step.saved is not None)
+    if size > FLOW_BYTES:
+        raise ValueError(f"the states of its nodes have {size / 1e6:.1f} MB; at most {FLOW_BYTES / 1e6:g} MB are kept")

@@ -176,6 +176,8 @@ class Step:
         quality: Quality | None = None,
     ) -> None:
         plan, core = self.flow.plan, self.flow.core
+        if status != "live" and not self.flow.may_record(core.now):
+            return
         record = Record(
             stream, key, core.next_version() if version is None else version, self.at, data, begin, end, core.place,
             plan.instance, plan.version, self.quality if quality is None else quality, coverage, status,

@@ -15,6 +15,8 @@ from edgeflow.store.documents import replace_file
 log = structlog.get_logger(__name__)
 
 USUAL_STATE = Path("/var/lib/edgeflow")
+MOST_BYTES, MOST_NAMES = 2 << 20, 1_000
+"""How large one thing in a home may be, and how many there may be."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*")
 
 
@@ -30,6 +32,8 @@ class FolderHome(Home):
         self.option = f" --state {state}" if state != USUAL_STATE else ""
         self._unsaved: dict[str, bytes | None] = {}
         self._lock = threading.Lock()
+        self._count: int | None = None
+        self._said = ""
         self.changed = asyncio.Event()
 
     def get(self, name: str) -> bytes | None:
@@ -39,13 +43,39 @@ class FolderHome(Home):
             return self._path(name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            self._say(f"{name} cannot be read: {error.strerror}")
+            return None
 
     def put(self, name: str, content: bytes | None) -> None:
         self._path(name)
+        if content is not None and not self._has_room(name, content):
+            return
         if content != self.get(name):
+            if content is None and self._count is not None:
+                self._count -= 1
             with self._lock:
                 self._unsaved[name] = content
             self.changed.set()
+
+    def _has_room(self, name: str, content: bytes) -> bool:
+        """Whether it may be kept; what a device or a peer makes of a driver's memory has a bound."""
+        if len(content) > MOST_BYTES:
+            self._say(f"{name} has {len(content)} bytes; at most {MOST_BYTES} are kept")
+            return False
+        if self._count is None:
+            self._count = len(self.names())
+        known = self.get(name) is not None
+        if not known and self._count >= MOST_NAMES:
+            self._say(f"{name} is one too many; at most {MOST_NAMES} things are kept")
+            return False
+        self._count += not known
+        return True
+
+    def _say(self, reason: str) -> None:
+        if reason != self._said:
+            log.error("what a driver learned is not kept", folder=str(self._folder), reason=reason)
+        self._said = reason
 
     def names(self, prefix: str = "") -> list[str]:
         files = (path for path in self._folder.rglob("[!.]*") if path.is_file())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeflow.store import homes as homes_module
 from edgeflow.store.homes import FolderHome, Homes
 
 
@@ -77,3 +78,20 @@ def test_a_full_disk_loses_nothing_that_can_be_saved_later(tmp_path: Path) -> No
 def test_a_home_in_another_state_folder_says_how_a_command_finds_it(tmp_path: Path) -> None:
     assert FolderHome(tmp_path / "drivers" / "opcua").option == f" --state {tmp_path}"
     assert FolderHome(Path("/var/lib/edgeflow/drivers/opcua")).option == ""
+
+
+def test_a_home_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(homes_module, "MOST_NAMES", 5)
+    home = FolderHome(tmp_path / "drivers" / "fake")
+    home.put("large", b"x" * (homes_module.MOST_BYTES + 1))
+    assert home.get("large") is None
+    for n in range(8):
+        home.put(f"n{n}", b"x")
+    assert home.names() == ["n0", "n1", "n2", "n3", "n4"]
+    home.put("n0", b"other")
+    home.put("n1", None)
+    home.put("n7", b"x")
+    home.flush()
+    assert home.names() == ["n0", "n2", "n3", "n4", "n7"]
+    (tmp_path / "drivers" / "fake" / "folder").mkdir()
+    assert home.get("folder") is None, "what cannot be read is not there, and no error of the driver"
