@@ -14,6 +14,7 @@ from edgeflow_patlite import pns
 from edgeflow_patlite.settings import Device, Link, Point
 
 _LONGEST = 64
+_MOST_SHOWN = 12
 
 
 @asynccontextmanager
@@ -71,6 +72,13 @@ def _all_bad(points: Sequence[Point], reason: str) -> Column:
     return Column([None] * len(points), 0, dict.fromkeys(range(len(points)), (BAD, reason)))
 
 
+def _shown(data: bytes) -> str:
+    """How many bytes came, and the first of them, as text where they are one."""
+    first = data[:_MOST_SHOWN]
+    text = repr(first.decode("ascii")) if first.isascii() and first.decode("ascii").isprintable() else first.hex(" ")
+    return f"{len(data)} {'byte' if len(data) == 1 else 'bytes'} ({text}{' ...' if len(data) > len(first) else ''})"
+
+
 class Wire(asyncio.Protocol):
     """The bytes. Answers carry no number, so whatever is not exactly the one expected ends the connection."""
 
@@ -115,13 +123,20 @@ class Wire(asyncio.Protocol):
             raise RuntimeError(f"{self.where}: a second command while one is in flight")
         loop = asyncio.get_running_loop()
         self._waiting, self._size, self._heard, self._spare = loop.create_future(), size, b"", spare
-        alarm = loop.call_at(deadline, self.end, f"{self.where} did not answer in time")
+        alarm = loop.call_at(deadline, self._late)
         self._transport.write(request)
         try:
             return await self._waiting
         finally:
             alarm.cancel()
             self._waiting = None
+
+    def _late(self) -> None:
+        if self._heard:
+            came = f"only {_shown(self._heard)}, which is no whole answer; check `model`, and that `port` is a tower's"
+            self.end(f"{self.where} sent {came}")
+        else:
+            self.end(f"{self.where} did not answer in time")
 
     async def close(self) -> None:
         """Closes the socket and waits until it is closed."""
@@ -159,10 +174,10 @@ class Wire(asyncio.Protocol):
         size = self._size(self._heard)
         if size is None or len(self._heard) < size:
             if len(self._heard) > _LONGEST:
-                self.end(f"{self.where} sent {len(self._heard)} bytes, more than any answer has")
+                self.end(f"{self.where} sent {_shown(self._heard)}, more than any answer has; is it a tower?")
             return
         self._spare -= len(self._heard) - size
         if self._spare < 0:
-            self.end(f"{self.where} sent {len(self._heard)} bytes where {size} were expected")
+            self.end(f"{self.where} sent {_shown(self._heard)} where {size} were expected; is it a tower?")
             return
         self._waiting.set_result(self._heard[:size])

@@ -203,7 +203,27 @@ async def test_another_series_than_the_one_written_is_told() -> None:
     lr5 = towers(LR5)
     lr5.tiers[0] = 7
     async with connected(lr5) as session:
-        with pytest.raises(LinkDown, match="did not answer in time"):
+        with pytest.raises(LinkDown, match=r"sent only 6 bytes \(07 00 00 00 00 00\), which is no whole answer"):
+            await poll_by(await session.prepare(LA6, [TIERS[0]], soon()), soon(0.2))
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        (b"\x00", r"sent only 1 byte \(00\), which is no whole answer; check `model`"),
+        (
+            b"HTTP/1.1 400 Bad Request",
+            r"sent 24 bytes \('HTTP/1.1 400' \.\.\.\) where 13 were expected; is it a tower\?",
+        ),
+        (b"\x15\x03\x01\x00\x02\x02\x46", r"sent 7 bytes \(15 03 01 00 02 02 46\) where 1 were expected"),
+    ],
+    ids=["a part", "a web server", "a TLS alert"],
+)
+async def test_what_came_instead_of_an_answer_is_said(says: bytes, told: str) -> None:
+    tower = towers(LA6)
+    async with connected(tower) as session:
+        tower.says = says
+        with pytest.raises(LinkDown, match=told):
             await poll_by(await session.prepare(LA6, [TIERS[0]], soon()), soon(0.2))
 
 
@@ -212,9 +232,9 @@ async def test_an_answer_that_comes_twice_never_becomes_a_value() -> None:
     tower.tiers = [1, 2, 3, 4, 5]
     async with connected(tower) as session:
         tower.says = b"\x06\x06"
-        with pytest.raises(LinkDown, match="2 bytes where 1 were expected"):
+        with pytest.raises(LinkDown, match=r"2 bytes \(06 06\) where 1 were expected"):
             await session.write(LR5, [TIERS[0]], ["on"], soon())
-        with pytest.raises(LinkDown, match="2 bytes where 1 were expected"):
+        with pytest.raises(LinkDown, match=r"2 bytes \(06 06\) where 1 were expected"):
             await read(session, LR5, TIERS[0])
 
 
