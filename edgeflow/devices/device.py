@@ -168,12 +168,11 @@ class Device:
         self._strikes += 1
         return self._strikes
 
-    def _take(self, connection: Connection, column: Column, read_ns: int, now_s: float) -> None:
-        self.intake.take(column, read_ns, now_s)
-        if not self._answered:
-            self._answered, self._strikes = True, 0
-            self._backoff.reset()
-            connection.prove()
+    def _proved(self, connection: Connection) -> None:
+        """The first answer or push of a session."""
+        self._answered, self._strikes = True, 0
+        self._backoff.reset()
+        connection.prove()
 
     # --- programming and polling ----------------------------------------------------------------------
 
@@ -294,7 +293,9 @@ class Device:
                 read_ns -= round((now_s - column.answered_s) * NS_PER_S)
             if group.indices is not None:
                 column.points = group.tags(column.points)
-            self._take(connection, column, read_ns, now_s)
+            self.intake.take(column, read_ns)
+            if not self._answered:
+                self._proved(connection)
             if lost:
                 self._not_answered(group, lost)
         return lost
@@ -324,7 +325,9 @@ class Device:
                 await self._news.wait()
                 self._news.clear()
                 while self._pushed:
-                    self._take(connection, *self._pushed.popleft())
+                    self.intake.take(*self._pushed.popleft())
+                    if not self._answered:
+                        self._proved(connection)
             await ended({subscribed}, _UNSUBSCRIBE_S)
 
     async def _subscribe(self, connection: Connection, session: Watches[Any, Any]) -> None:
