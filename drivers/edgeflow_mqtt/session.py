@@ -118,11 +118,13 @@ class MqttSession:
             feed.catch_up(self._away.messages(self._now_s()))
         self._feeds.append(feed)
         try:
-            await self._subscribe(feed)
+            left_out = await self._subscribe(feed)
             feed.begin()
             while True:
                 await self._connection.beat(self._beat_s)
                 feed.beat()
+                if left_out and not left_out & self._learned.left_out:  # it has been long enough
+                    left_out = await self._subscribe(feed)
         finally:
             self._feeds.remove(feed)
             feed.end()
@@ -212,10 +214,13 @@ class MqttSession:
             self._watched.append(asked)
         return Feed(device, points, push, self._now_ns)
 
-    async def _subscribe(self, feed: Feed | NodeFeed) -> None:
+    async def _subscribe(self, feed: Feed | NodeFeed) -> frozenset[str]:
+        """Returns what is not asked for, since the broker would end the connection."""
+        left_out = self._learned.left_out & frozenset(feed.filters)
         refused = await self._connection.subscribe(list(feed.filters), _SUBSCRIBING_S)
         for topic, why in refused.items():
             feed.refuse(topic, f"the broker refuses the subscription to {topic}: {why}")
+        return left_out
 
     async def _unsubscribe(self, feed: Feed | NodeFeed) -> None:
         """The client may go on for others; where the connection is lost there is nobody to tell.

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
@@ -180,6 +181,23 @@ async def test_the_topic_at_which_a_broker_ends_the_connection_is_left_out_and_s
     quality, reason = (column.faults or {})[0]
     assert quality is BAD
     assert "refuses the subscription to t/4: it ends the connection when asked for this topic" in reason
+
+
+async def test_a_topic_that_was_left_out_is_asked_for_again_when_it_has_been_long_enough() -> None:
+    home, points = Home(), [Point(topic="a"), Point(topic="secret")]
+    async with odd() as broker:
+        learned = Learned(Broker(host="127.0.0.1", port=broker.port), home)
+        for _ in range(3):
+            learned.ended_at(["secret"])
+        async with opened(broker, home) as session, asyncio.TaskGroup() as group:
+            task = group.create_task(session.watch(Device(), points, lambda column: None))
+            await until(lambda: broker.subscribes == [["a"]], "the other is asked for")
+            (name,) = home.names("broker/")
+            known = orjson.loads(home.get(name) or b"")
+            home.put(name, orjson.dumps(known | {"ended_ns": known["ended_ns"] - DAY_NS}))
+            await until(lambda: len(broker.subscribes) == 2, "it is asked for again")
+            task.cancel()
+    assert sorted(broker.subscribes[1]) == ["a", "secret"]
 
 
 async def test_a_topic_is_asked_for_again_by_the_next_process_and_after_a_day() -> None:
