@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from struct import Struct
@@ -17,6 +17,9 @@ from typing import Any
 
 from asyncua import ua
 
+Timed = Mapping[int, bool]
+"""Client handles of what is to have another time than its source's: true is the server's, false none."""
+NOT_TIMED: Timed = {}
 Datum = tuple[Any, int, int, int]
 """A value, its status code, and its source and server times (UTC ns, 0 where there is none)."""
 
@@ -271,16 +274,16 @@ def head(source: Decoder) -> int:
     return result
 
 
-def publish_response(source: Decoder) -> Published:
+def publish_response(source: Decoder, timed: Timed = NOT_TIMED) -> Published:
     """What was published, after the header."""
     published = Published(source.uint32())
     source.numbers(7)  # what it could send again
     source.byte()
-    notification_message(source, published)
+    notification_message(source, published, timed)
     return published
 
 
-def notification_message(source: Decoder, published: Published) -> None:
+def notification_message(source: Decoder, published: Published, timed: Timed = NOT_TIMED) -> None:
     """Adds what a NotificationMessage holds; kinds that nobody knows are left out, as the standard asks."""
     published.sequence = source.uint32()
     source.int64()
@@ -288,7 +291,7 @@ def notification_message(source: Decoder, published: Published) -> None:
         published.news = True
         kind, body = part.TypeId.Identifier, part.Body or b""
         if kind == _DATA_CHANGE:
-            _data_changes(body, published.changes)
+            (_timed_changes if timed else _data_changes)(body, published.changes, timed)
         elif kind == _EVENTS:
             inner = Decoder(body, left=source.left)
             published.events += inner.many(lambda one: (one.uint32(), one.many(Decoder.variant)))
@@ -301,7 +304,18 @@ _ITEM = Struct("<IBB")
 _PLAIN = 0x0F  # value, status and both times, without picoseconds
 
 
-def _data_changes(body: bytes, changes: list[tuple[int, Any, int, int]]) -> None:
+def _timed_changes(body: bytes, changes: list[tuple[int, Any, int, int]], timed: Timed) -> None:
+    """Where somebody wants another time than that of the source; not every server sends only what is asked for."""
+    source = Decoder(body)
+    for _ in range(source.int32()):
+        handle = source.uint32()
+        value, code, source_ns, server_ns = source.data_value()
+        by_server = timed.get(handle)
+        ns = source_ns or server_ns if by_server is None else server_ns if by_server else 0
+        changes.append((handle, value, code, ns))
+
+
+def _data_changes(body: bytes, changes: list[tuple[int, Any, int, int]], _timed: Timed) -> None:
     """The hot path: what most servers send most of the time is read without a call per part."""
     source = Decoder(body)
     item, numbers, i64, u32 = _ITEM.unpack_from, _UNPACK, _I64.unpack_from, _U32.unpack_from

@@ -33,6 +33,7 @@ class Publisher:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
+        self.timed: dict[int, bool] = {}
         self._takers: dict[int, Take] = {}
         self._next: dict[int, int] = {}
         self._acknowledge: list[ua.SubscriptionAcknowledgement] = []
@@ -75,7 +76,7 @@ class Publisher:
             request = ua.PublishRequest()
             request.Parameters.SubscriptionAcknowledgements = acknowledge
             try:
-                published = publish_response(answered(await self._wire.waiting(request)))
+                published = publish_response(answered(await self._wire.waiting(request)), self.timed)
             except Fault as fault:
                 if not await self._refused(status_name(fault.code)):
                     return
@@ -124,7 +125,7 @@ class Publisher:
         published = Published(subscription)
         try:
             source = await self._wire.send(asyncio.get_running_loop().time() + _REPUBLISH_S, request)
-            notification_message(source, published)
+            notification_message(source, published, self.timed)
         except (Rejected, LinkDown, Malformed, RecursionError):
             return False
         if published.sequence != sequence:  # some answer with an empty message

@@ -99,6 +99,9 @@ class Subscriptions:
         """Subscribes; gives the handles of those that the server refuses, with the name of its status."""
         refused: dict[int, str] = {}
         waiting = list(items.items())
+        for handle, item in waiting:
+            if item.times is not ua.TimestampsToReturn.Both:
+                self._publisher.timed[handle] = item.times is ua.TimestampsToReturn.Server
         while waiting:
             async with self._lock:
                 try:
@@ -123,7 +126,9 @@ class Subscriptions:
 
     async def leave(self, member: Member) -> None:
         """Nothing more for this member; the session may go on for others."""
-        self._owners = {handle: one for handle, one in self._owners.items() if one is not member}
+        for handle in [handle for handle, one in self._owners.items() if one is member]:
+            del self._owners[handle]
+            self._publisher.timed.pop(handle, None)
         empty: list[int] = []
         deadline = self._now() + _LEAVING_S
         with suppress(LinkDown, Rejected):

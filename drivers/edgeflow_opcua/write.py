@@ -10,7 +10,7 @@ from typing import Any
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
-from edgeflow.errors import Rejected
+from edgeflow.errors import Rejected, Unconfirmed
 from edgeflow.model import Scalar
 from edgeflow_opcua import service
 from edgeflow_opcua.item import Taker, steps_of
@@ -137,12 +137,12 @@ class Writer:
             try:
                 shown = None if fault and code >> 31 else taker.take(held)
             except ValueError as error:
-                raise Rejected(f"{point}: it was written, but cannot be read back: {error}") from None
+                raise Unconfirmed(f"{point}: it was written, but cannot be read back: {error}") from None
             if _same(shown, value):
                 return
             if loop.time() + _LOOK_AGAIN_S > until:
                 state = f" ({fault[1]})" if fault else ""
-                raise Rejected(f"{point}: {value!r} was written and taken, but the server holds {shown!r}{state}")
+                raise Unconfirmed(f"{point}: {value!r} was written and taken, but the server holds {shown!r}{state}")
             await asyncio.sleep(_LOOK_AGAIN_S)
 
 

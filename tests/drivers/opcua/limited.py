@@ -12,6 +12,7 @@ from asyncua.common.utils import ServiceError
 from asyncua.server.internal_session import InternalSession
 
 from edgeflow.plant.port import free_port
+from edgeflow.testing.relay import until
 
 COUNTED: dict[str, Callable[[Any], int]] = {
     "read": lambda asked: len(asked.NodesToRead),
@@ -89,3 +90,4 @@ async def limited(monkeypatch: Any, count: int) -> AsyncIterator[Limited]:
         counting(name, size)
     async with server:
         yield own
+    await until(lambda: not server.iserver.asyncio_transports, "the server's connections end")
