@@ -11,6 +11,8 @@ from edgeflow.clock import utc_text
 from edgeflow.model import UNCERTAIN, Block
 from edgeflow.node import DeviceField, Effects, Inputs, Node, Port, Settings, Site
 
+_MOST_KEPT = 1000
+
 
 class Config(Settings):
     """Which device, and how its values are told."""
@@ -27,6 +29,8 @@ class Plan:
     names: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
 
     def short(self, tags: tuple[str, ...]) -> tuple[str, ...]:
+        if len(self.names) >= _MOST_KEPT:  # what is pushed comes in ever new groups
+            self.names.clear()
         self.names[tags] = names = tuple(tag.partition("/")[2] for tag in tags)
         return names
 

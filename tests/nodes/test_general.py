@@ -244,12 +244,45 @@ def test_average_is_doubtful_as_long_as_a_doubtful_sample_counts(one: Make) -> N
     assert r.qualities() == [UNCERTAIN, BAD, UNCERTAIN, GOOD]
 
 
-def test_average_keeps_no_more_than_it_is_told(one: Make) -> None:
-    r = one("average, over: 1 h, at_most: 2")
-    for at, value in enumerate((1, 2, 3)):
-        r.feed(at, d__in=value)
-    assert r.values()[-1] == 2.5
+def test_average_is_of_the_whole_window_however_fast_the_samples_come(one: Make) -> None:
+    """Five minutes at 250 ms are 1200 samples: 600 of 0 and 600 of 10."""
+    r = one("average, over: 5 min")
+    for i in range(1, 1201):
+        r.feed(i / 4, d__in=0 if i <= 600 else 10)
+    assert r.values()[-1] == 5
+    r.commit()
+    r.crash(301)
+    for i in range(1205, 1805):
+        r.feed(i / 4, d__in=10)
+    assert r.values()[-1] == 10
     assert AVERAGE.durability == "window"
+
+
+def test_average_of_very_many_samples_keeps_bounded_panes_and_is_never_shorter(one: Make) -> None:
+    """20 ms over 10 min are 30,000 samples: the mean of a rise over the window, give or take one pane."""
+    r = one("average, over: 10 min")
+    for i in range(40_000):
+        r.feed(i / 50, d__in=i)
+    expected = sum(range(10_000, 40_000)) / 30_000
+    assert r.values()[-1] == pytest.approx(expected, abs=600 / 2000 * 50)
+    assert r.values()[-1] <= expected, "longer, not shorter"
+    window = r.engine.flows["test"].by_name["it"].state.window
+    assert len(window.old) + len(window.new) <= 2001
+
+
+def test_a_large_value_that_has_left_takes_no_small_ones_with_it(one: Make) -> None:
+    r = one("average, over: 3 s")
+    for at, value in enumerate((1e299, 0.1, 0.2, 0.3)):
+        r.feed(at, d__in=value)
+    assert r.values()[-1] == pytest.approx(0.2, abs=1e-15)
+
+
+def test_average_begins_anew_where_the_clock_of_the_device_was_set_back(one: Make) -> None:
+    r = one("average, over: 3 s")
+    r.feed(100, d__in=7)
+    r.feed(10, d__in=1)
+    r.feed(11, d__in=3)
+    assert r.values() == [7, 1, 2]
 
 
 def test_minmax_keeps_the_extremes_until_the_reset(one: Make) -> None:
