@@ -114,6 +114,16 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+@app.command("schema")
+def schema_command(
+    name: Annotated[Literal["gateway", "flow"], typer.Argument(help="Which document: gateway (gateway.yaml) or flow.")],
+) -> None:
+    """Print the JSON Schema of a document, for editors; with the parts of all installed drivers and kinds of nodes."""
+    from edgeflow.cli.schema import text
+
+    print(text(name), end="")
+
+
 @app.command("test")
 def golden(
     paths: Annotated[

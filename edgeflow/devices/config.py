@@ -161,7 +161,7 @@ class _OnConnect(Strict):
     value: Given = Field(description="The raw value to write.")
 
 
-class _Forms:
+class Forms:
     """The combined models of one driver: its own fields and ours, so that one pass checks both."""
 
     def __init__(self, driver: AnyDriver) -> None:
@@ -225,7 +225,7 @@ class _Reading:
     ) -> None:
         self.document, self.find, self.installed = document, find, installed
         self.problems: list[Problem] = []
-        self.forms: dict[str, _Forms | None] = {}
+        self.forms: dict[str, Forms | None] = {}
         self.library: Any = None
 
     def plant(self) -> Plant:
@@ -281,10 +281,10 @@ class _Reading:
             return False
         return True
 
-    def _form(self, name: str, at: At) -> _Forms | None:
+    def _form(self, name: str, at: At) -> Forms | None:
         if name not in self.forms:
             try:
-                self.forms[name] = _Forms(self.find(name))
+                self.forms[name] = Forms(self.find(name))
             except KeyError:
                 self.forms[name] = None
                 self._problem(at, f"no driver {name!r} is installed{suggestion(name, self.installed())}")

@@ -61,7 +61,13 @@ ClockTime = Annotated[
 ]
 """Minutes since local midnight; written `06:00`."""
 
-Weekdays = Annotated[tuple[Weekday, ...], BeforeValidator(_weekdays)]
+Weekdays = Annotated[
+    tuple[Weekday, ...],
+    BeforeValidator(_weekdays),
+    WithJsonSchema(
+        {"type": ["string", "array"], "items": {"type": "string"}, "examples": ["mon..fri", ["mon", "tue"]]}
+    ),
+]
 TimeZone = Annotated[str, BeforeValidator(_zone_name)]
 
 
