@@ -10,17 +10,19 @@ from contextlib import suppress
 from typing import cast
 
 from edgeflow.driver import Home
-from edgeflow.errors import LinkDown, Rejected
+from edgeflow.errors import LinkDown, Rejected, Silent
+from edgeflow_modbus.cause import cause
 from edgeflow_modbus.frame import Framing
 from edgeflow_modbus.ledger import Ledger, wider
 from edgeflow_modbus.pdu import READING, WRITING, Refused, Request, Table
 from edgeflow_modbus.space import Manners
-from edgeflow_modbus.tcp import cause
+from edgeflow_modbus.tcp import from_gateway, shown
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 
 BROADCAST = 0
 _TURNAROUND_S = 0.1
 _MOST_NOISE = 100_000
+_MOST_HEARD = 300
 _MOST_UNASKED = 1000
 _CHANCES = 2
 _GARBLED_S = 0.1
@@ -63,7 +65,8 @@ class BusWire(asyncio.Protocol):
         self._waiting: asyncio.Future[bytes] | None = None
         self._request: Request | None = None
         self._step_for: Request | None = None
-        self._rest = b""
+        self._rest = self._heard = b""
+        self._misfit = ""
         self._noise = self._unasked = self._chances = 0
         self._hush: asyncio.TimerHandle | None = None
         self._own = b""
@@ -180,7 +183,7 @@ class BusWire(asyncio.Protocol):
         if ledger is not None:
             ledger.send(request)
         frame = self._framing.pack(bytes((request.unit,)) + request.pdu)
-        self._rest, self._own = b"", frame
+        self._rest, self._own, self._heard, self._misfit = b"", frame, b"", ""
         self._reads_registers = READING.get(request.function) in (Table.REGISTER, Table.INPUT)
         self._silence_at = self._loop.time() + len(frame) * self._character_s + self._pause_s
         self.stats.requests += 1
@@ -209,6 +212,7 @@ class BusWire(asyncio.Protocol):
             return
         if self._own:
             data = self._without_own(data)
+        self._heard = (self._heard + data[len(self._rest) :])[:_MOST_HEARD]
         messages, self._rest, noise = self._framing.split(data, expected)
         self.stats.noise += noise
         self._noise += noise
@@ -237,7 +241,15 @@ class BusWire(asyncio.Protocol):
         head = ledger.take(pdu) if ledger is not None else b""
         self.roll.heard(unit)
         request, waiting = self._request, self._waiting
-        if ledger is None or request is None or waiting is None or waiting.done() or unit != request.unit:
+        if request is None or waiting is None or waiting.done():
+            self._stray()
+        elif unit != request.unit:
+            self._stray()
+            self._misfit = f"unit {unit} answered instead ({shown(pdu)})"
+            if pdu[0] == request.function | 0x80 and from_gateway(unit, pdu[1]) and self._step_for is None:
+                self.stats.exceptions += 1
+                waiting.set_exception(Refused(request.unit, request.function, request.about, pdu[1]))
+        elif ledger is None:
             self._stray()
         elif self._step_for is not None:
             if head != request.head:
@@ -246,6 +258,7 @@ class BusWire(asyncio.Protocol):
                 waiting.set_result(b"")  # what was perhaps refused shows nothing: another step will
         elif head != request.head:
             self._stray()
+            self._misfit = f"an answer came that does not fit what was asked, or an earlier request's: {shown(pdu)}"
             if pdu[0] == request.function | 0x80:
                 waiting.set_exception(_Unclear())
         else:
@@ -278,16 +291,19 @@ class BusWire(asyncio.Protocol):
         if request is None or waiting is None or waiting.done():
             return
         self.stats.silences += 1
-        check = self._check
-        if self._noise:
-            check = f"{self._noise} bytes came that are no {self._framing.name} frame; {check}"
-        asked = self._step_for or request
+        said = silent(self._where, self._step_for or request, self._came(), self._check)
         if self.roll.missed(request.unit):
-            self._end(
-                f"{self._where} did not answer in time when asked to {asked.about} (unit {request.unit}); {check}"
-            )
+            self._end(said)
         else:
-            waiting.set_exception(silent(self._where, request.unit, asked.function, asked.about, check))
+            waiting.set_exception(Silent(said))
+
+    def _came(self) -> str:
+        """What came in place of the answer; "" where nothing did."""
+        if self._noise or self._rest:
+            count, name = self._noise + len(self._rest), self._framing.name
+            why = self._framing.explain(self._heard)
+            return f"{count} bytes came that are no {name} frame, {shown(self._heard)}: {why}; {self._check}"
+        return self._misfit
 
     def _end(self, reason: str) -> None:
         """Ends the connection for good; whoever waits gets LinkDown with the first reason there was."""

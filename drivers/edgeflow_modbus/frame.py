@@ -10,6 +10,10 @@ from typing import Protocol
 
 from edgeflow_modbus.pdu import MAX_PDU, measure
 
+_HEADER = 6
+
+_HEADER = 6
+
 
 class Framing(Protocol):
     """A way to mark where a message begins and ends. A message is the unit's number and the PDU.
@@ -28,6 +32,9 @@ class Framing(Protocol):
 
         `expected`: how the message begins that is waited for.
         """
+
+    def explain(self, data: bytes) -> str:
+        """Why some bytes are no frame, as far as can be told from them."""
 
 
 def _crc_of(byte: int) -> int:
@@ -92,6 +99,19 @@ class Rtu:
             open_at = len(data)
         return messages, data[open_at:], noise + open_at - taken
 
+    def explain(self, data: bytes) -> str:
+        if b":" in data and data.isascii():
+            return "it looks like ASCII, not RTU"
+        if len(data) > _HEADER + 4 and not any(data[2:4]) and int.from_bytes(data[4:6], "big") == len(data) - _HEADER:
+            return "it is a Modbus TCP frame; write `transport: tcp`"
+        size = measure(data[1:])
+        if size and len(data) >= size + 3:
+            right, got = crc(data[: size + 1]), data[size + 1 : size + 3]
+            return f"the check sum is {got.hex(' ')} and should be {right.hex(' ')}"
+        if size:
+            return f"it is cut off after {len(data)} of {size + 3} bytes"
+        return "it does not begin as an answer does: another baud rate or parity, or noise"
+
 
 class Ascii:
     """Hexadecimal text between `:` and a line end, and an LRC."""
@@ -119,6 +139,17 @@ class Ascii:
         if len(kept) > self._MOST_KEPT:
             kept = b""
         return messages, kept, noise + len(rest) - len(kept)
+
+    def explain(self, data: bytes) -> str:
+        if b":" not in data:
+            return "it has no `:` to begin with: RTU, or another baud rate or parity"
+        text, end, _ = data[data.index(b":") + 1 :].partition(b"\r\n")
+        message = _unhex(text)
+        if not end:
+            return "it has no line end (CR LF)"
+        if not message:
+            return "it is not hexadecimal"
+        return f"the check sum is {message[-1]:02X} and should be {lrc(message[:-1]):02X}"
 
 
 def _unhex(text: bytes) -> bytes:

@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 _SHY = 2
 _OTHER_COST = 1.25
-Kind = Literal["registers", "bits"]
+TableName = Literal["coil", "discrete", "register", "input"]
 Addresses = tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
 
 
@@ -36,8 +36,12 @@ class Kept(Strict):
     byte_s: PositiveFloat = Field(description="Seconds that each byte of values adds.")
     refused: tuple[Addresses, ...] = Field((), description="Asked for and refused, down to the single value.")
     borders: tuple[Addresses, ...] = Field((), description="Not given along or across, though what is around them is.")
-    most: dict[Kind, PositiveInt] = Field(default_factory=dict, description="The most it gave in one answer.")
-    too_many: dict[Kind, PositiveInt] = Field(default_factory=dict, description="So many at once it refused.")
+    most: dict[TableName, PositiveInt] = Field(
+        default_factory=dict, description="The most it gave in one answer, of each table."
+    )
+    too_many: dict[TableName, PositiveInt] = Field(
+        default_factory=dict, description="So many at once it refused, of each table."
+    )
     unanswered: NonNegativeInt = Field(
         0, description="Silent where something unused was read along: 0 never, 1 perhaps, 2 certainly."
     )
@@ -64,6 +68,7 @@ class Learned:
         self._measure = Measure(Cost(kept.request_s, kept.byte_s))
         self._saved_cost = self._measure.cost
         self.changes = self._saved = 0
+        self._said: set[TableName] = set()
 
     @property
     def cost(self) -> Cost:
@@ -85,7 +90,7 @@ class Learned:
 
         `hope` 0: the most that it ever gave; 1: one less than is too many; what is between is worth a try.
         """
-        too_many = self._too_many.get(_kind(table))
+        too_many = self._too_many.get(_NAMES[table])
         if too_many is None:
             return allowed
         most = self.most(table)
@@ -93,7 +98,7 @@ class Learned:
 
     def most(self, table: Table) -> int:
         """The most it ever gave in one answer, at least 1."""
-        return self._most.get(_kind(table), 1)
+        return self._most.get(_NAMES[table], 1)
 
     def took(self, size: int, seconds: float) -> None:
         """An answer of so many bytes of values took so long."""
@@ -104,22 +109,30 @@ class Learned:
 
     def gave(self, read: Read) -> None:
         """It answered; what was thought to be too many at once may not be."""
-        kind = _kind(read.table)
+        name = _NAMES[read.table]
         if read.count > self.most(read.table):
-            self._most[kind] = read.count
+            self._most[name] = read.count
             self.changes += 1
-        if self._too_many.get(kind, read.count + 1) <= read.count:
-            del self._too_many[kind]
+        if self._too_many.get(name, read.count + 1) <= read.count:
+            del self._too_many[name]
         if self._silences:
             heard = [each for each in self._silences if _within(each, read)]
             for each in heard:
                 del self._silences[each]
             self.changes += len(heard)
 
-    def too_long(self, read: Read) -> None:
-        """It refused so many at once."""
-        kind = _kind(read.table)
-        self._too_many[kind] = min(read.count, self._too_many.get(kind, read.count))
+    def too_long(self, read: Read, most: int) -> None:
+        """It refused so many at once; `most`: what it does give."""
+        name = _NAMES[read.table]
+        if name not in self._said:
+            self._said.add(name)
+            log.info(
+                "a device gives fewer at once than the standard allows; requests are kept shorter",
+                where=self._where, unit=self._unit, table=read.table.title, given=most, refused=read.count,
+            )  # fmt: skip
+        self._too_many[name] = min(read.count, self._too_many.get(name, read.count))
+        if self.most(read.table) >= read.count:  # it gave more before
+            self._most[name] = max(1, most)
         self.changes += 1
 
     def refuse(self, what: Range) -> None:
@@ -140,7 +153,7 @@ class Learned:
 
     def doubt(self, turn: int) -> bool:
         """Lets one of the things that only cost time be tried again, at each turn another; False: there are none."""
-        doubtful: list[Range | Kind] = [*sorted(self.borders), *sorted(self._too_many)]
+        doubtful: list[Range | TableName] = [*sorted(self.borders), *sorted(self._too_many)]
         if not doubtful:
             return False
         what = doubtful[turn % len(doubtful)]
@@ -208,8 +221,9 @@ class Learned:
         return kept if (kept.where, kept.unit) == (self._where, self._unit) else None
 
 
-def _kind(table: Table) -> Kind:
-    return "bits" if table.bits else "registers"
+_NAMES: dict[Table, TableName] = {
+    Table.COIL: "coil", Table.DISCRETE: "discrete", Table.REGISTER: "register", Table.INPUT: "input",
+}  # fmt: skip
 
 
 def _within(what: Range, read: Read) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from functools import partial
 from time import perf_counter
 from typing import Any
 
-from edgeflow.driver import Column
+from edgeflow.backoff import Backoff
+from edgeflow.driver import Ask, Column
 from edgeflow.errors import LinkDown, Rejected, Silent
-from edgeflow.model import BAD, Quality
+from edgeflow.model import BAD, Quality, Scalar
 from edgeflow_modbus import pdu
 from edgeflow_modbus.codec import (
     Compose,
@@ -29,44 +30,26 @@ from edgeflow_modbus.codec import (
 )
 from edgeflow_modbus.config import Device, Point
 from edgeflow_modbus.learned import Learned
-from edgeflow_modbus.pdu import (
-    GATEWAY_NO_ANSWER,
-    GATEWAY_NO_PATH,
-    ILLEGAL_ADDRESS,
-    ILLEGAL_FUNCTION,
-    ILLEGAL_VALUE,
-    Refused,
-    place,
-)
+from edgeflow_modbus.pdu import Refused, place
 from edgeflow_modbus.scout import Scout
-from edgeflow_modbus.space import Layout, Part, Read
-from edgeflow_modbus.wire import Ask, Wire
+from edgeflow_modbus.space import Part, Read
+from edgeflow_modbus.wire import Ask as Send
+from edgeflow_modbus.wire import Wire
 
-Faults = dict[int, tuple[Quality, str]]
-Found = dict[int, Any]
-"""The raw values that one poll brought, by part."""
+Fault = tuple[Quality, str]
+Told = dict[int, tuple[Scalar, Fault | None]]
+Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 _RETRY_S, _RETRY_LONGEST_S = 60.0, 3600.0
 _MEASURE_S = 30.0
 _MEASURED_FIRST = 8
 _TRIES = 8
-_LONG = 3.0
 _MUTE = (BAD, "the device falls silent when it is asked for this, so it is asked only now and then; is it in its list?")
 _NO_TIME = (BAD, "no time was left for it in this poll; where that lasts, give the device a longer `timeout`")
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """A read ready to be asked for."""
-
-    read: Read
-    ask: Ask
-    decode: Decode
-    spare: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Maker:
+class _Recipe:
     """How a point's value is made of several parts, or of one that needs more than unpacking.
 
     `optional`: the part that a device need not have; -1 where there is none.
@@ -78,13 +61,35 @@ class _Maker:
     optional: int = -1
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A read ready to be made, and what its answer tells.
+
+    `points`: in the order of the values; None: all points of the reader, as they are. `pick` takes the values that are
+    points themselves, `recipes` make others of the parts at some positions. `kept`: positions of parts that make a
+    value together with the answers to other requests. `lacking`: the points that are not known where it is lost.
+    """
+
+    read: Read
+    spare: bool
+    send: Send
+    decode: Decode
+    points: tuple[int, ...] | None
+    pick: Pick | None
+    floats: Pick | None
+    recipes: tuple[tuple[_Recipe, Pick], ...]
+    kept: tuple[tuple[int, int], ...]
+    lacking: tuple[int, ...]
+
+
 class PointsReader:
-    """The points of one device, planned once.
+    """The points of one device, planned once; calling it begins a poll and gives its requests, one after the other.
 
     Most polls ask for the planned reads and unpack them, nothing else. Now and then, and whenever the
     device refuses something, one is made with care: it measures, takes apart what is refused, and tries
     what might be better. What a refusal leaves no time for is BAD in that poll, and comes first in the next.
     Refused points are asked for again after a minute, later every hour; where all are refused, at every poll.
+    A request that is lost while others are answered is made once more, at the end.
     """
 
     def __init__(
@@ -96,251 +101,383 @@ class PointsReader:
         stopwatch: Callable[[], float] = perf_counter,  # finer than the time of some loops
     ) -> None:
         self._wire, self._device, self._learned, self._stopwatch = wire, device, learned, stopwatch
+        self._time = asyncio.get_running_loop().time
         self._points = len(points)
-        self._layouts: list[Layout | None] = []  # by part; None for bits, and for what cannot be read
-        self._faults: Faults = {}  # by part, as `Found`; the first parts are the points' own
-        self._makers: list[_Maker] = []
-        self._tableless: set[int] = set()  # parts in a table of which the device says that it has none
-        self._plain_floats: list[int] = []
+        self._parts: list[Part | None] = []  # the first are the points' own; None for what cannot be read
+        self._recipes: dict[int, _Recipe] = {}  # by point
+        self._plain_floats: set[int] = set()
+        self._faults: dict[int, Fault] = {}  # by part, until it is given
+        self._bad: dict[int, Fault] = {}  # the points that are BAD for that
         self._scout = Scout(self._resolve(points), device, learned, spares=not wire.tells_apart)
+        self._users: dict[int, list[_Recipe]] = {}
+        for recipe in self._recipes.values():
+            for i in recipe.parts:
+                self._users.setdefault(i, []).append(recipe)
         for part in self._scout.refused:
             self._faults[part.index] = (BAD, "the device refused it before; it is asked again")
-        for read in self._scout.mute:
-            self._faults |= {part.index: _MUTE for part in read.parts}
-        self._time = asyncio.get_running_loop().time
-        self._pieces: tuple[_Piece, ...] = ()
-        self._known: dict[Read, _Piece] = {}
+        self._requests: tuple[_Request, ...] = ()
+        self._known: dict[Read, _Request] = {}
         self._arrange()
         self._due = 0.0
         self._measured = 0
         self._begun = self._time()
-        self._retry_s, self._retry_at = _RETRY_S, self._begun + _RETRY_S
-        self._pace, self._each_s = 0.0, inf
-
-    @property
-    def requests(self) -> int:
-        """How many a poll takes."""
-        return len(self._pieces)
+        self._retry = Backoff(_RETRY_S, _RETRY_LONGEST_S, jitter=0.0)
+        self._retry_at = self._begun + self._retry.next()
+        self._forget()
 
     def _resolve(self, points: Sequence[Point]) -> list[Part]:
         """What the points need: first one part for each, then what some of them need besides, each once."""
-        needs: list[Part | None] = []
         besides: dict[Part, int] = {}
-        wanted = []
         for i, point in enumerate(points):
             try:
                 own, *others = parts(point, self._device)
             except Rejected as reason:
-                needs.append(None)
+                self._parts.append(None)
                 self._faults[i] = (BAD, str(reason))
                 continue
-            needs.append(own)
+            self._parts.append(replace(own, index=i))
             make = compose(point, self._device)
             if make is not None:
-                wanted.append((i, others, make))
+                at = [besides.setdefault(part, len(points) + len(besides)) for part in others]
+                by = point.scale_by
+                self._recipes[i] = _Recipe(i, (i, *at), make, at[-1] if by and by.absent is not None else -1)
             elif point.kind.startswith("float"):
-                self._plain_floats.append(i)
-        for i, others, make in wanted:
-            at = [besides.setdefault(part, len(points) + len(besides)) for part in others]
-            by = points[i].scale_by
-            self._makers.append(_Maker(i, (i, *at), make, at[-1] if by and by.absent is not None else -1))
-        needs += besides
-        self._layouts = [need.layout if need else None for need in needs]
-        return [replace(need, index=i) for i, need in enumerate(needs) if need]
+                self._plain_floats.add(i)
+        self._parts += [replace(part, index=i) for part, i in besides.items()]
+        return [part for part in self._parts if part]
 
-    async def __call__(self, deadline: float, each_s: float = inf) -> Column:
-        """One poll, in the order of the points; `each_s`: how long one request may take. Raises LinkDown and Silent."""
-        begun = self._time()
-        self._each_s = each_s
-        if begun >= self._due:
-            return await self._carefully(begun, deadline)
-        values: list[Any] = []
-        by = min(deadline, begun + each_s)
-        for at, piece in enumerate(self._pieces):
-            if at:
-                by = min(deadline, self._time() + each_s)
-            try:
-                values += piece.decode(await piece.ask(by))
-            except Refused as refusal:
-                return await self._read_on(at, values, refusal, deadline)
-        if self._pick is not None:
-            values.append(None)
-            values = list(self._pick(values))
-        faults = dict(self._faults) if self._faults else None
-        if self._makers:
-            faults = self._make(values, faults or {})
-        column = Column(values, 0, faults)
-        if self._floats is not None and not finite(self._floats(values)):
+    def _forget(self) -> None:
+        """Begins a poll."""
+        self._held: dict[int, tuple[Any, float]] = {}  # parts of values that are made of several answers, and when
+        self._refusal: Refused | None = None
+        self._lost: list[_Request] = []
+        self._answered = False
+
+    def __call__(self) -> Iterator[Ask[Column]]:
+        """One poll: its requests, each for some of the points. They raise LinkDown and Silent."""
+        self._forget()
+        return self._carefully(0) if self._time() >= self._due else self._quickly()
+
+    # --- the quick way --------------------------------------------------------------------------------
+
+    def _quickly(self) -> Iterator[Ask[Column]]:
+        for at, request in enumerate(self._requests):
+            yield partial(self._ask, request)
+            if self._refusal is not None:
+                yield from self._carefully(at)
+                return
+        if self._lost and self._answered:
+            yield from self._once_more()
+        if self._held:
+            yield from self._composed()
+        if self._bad:
+            yield self._tell({i: (None, fault) for i, fault in self._bad.items()})
+
+    async def _ask(self, request: _Request, deadline: float) -> Column:
+        try:
+            answer = await request.send(deadline)
+        except Refused as refusal:
+            self._refusal = refusal
+            return Column((), points=())
+        except Silent as error:
+            self._lost.append(request)
+            raise Silent(str(error), request.lacking) from None
+        self._answered = True
+        return self._column(request, request.decode(answer))
+
+    def _column(self, request: _Request, values: Sequence[Any]) -> Column:
+        """What an answer tells."""
+        if request.pick is None:
+            column = Column(values, 0, None, request.points)
+        else:
+            column = self._made(request, values)
+        if request.floats is not None and not finite(request.floats(column.values)):
             _mark_strange(column)
         return column
 
-    def _make(self, raws: list[Any], faults: Faults) -> Faults | None:
-        """Turns the raw values of parts into the points' values, and the faults of parts into theirs."""
-        for maker in self._makers:
-            fault = next((faults[i] for i in maker.parts if i in faults and not self._lacks(maker, i)), None)
-            if fault is None:
-                try:
-                    raws[maker.point] = maker.make([raws[i] for i in maker.parts])
-                    continue
-                except NoValue as reason:
-                    fault = (BAD, str(reason))
-            raws[maker.point], faults[maker.point] = None, fault
-        del raws[self._points :]
-        return {i: fault for i, fault in faults.items() if i < self._points} or None
+    def _made(self, request: _Request, raws: Sequence[Any]) -> Column:
+        assert request.pick is not None
+        faults: dict[int, Fault] = {}
+        values: list[Any] = list(request.pick(raws))
+        for recipe, pick in request.recipes:
+            value, fault = _result(recipe, pick(raws))
+            if fault is not None:
+                faults[len(values)] = fault
+            values.append(value)
+        if request.kept:
+            now_s = self._time()
+            for at, i in request.kept:
+                self._held[i] = raws[at], now_s
+        return Column(values, 0, faults or None, request.points)
 
-    def _lacks(self, maker: _Maker, part: int) -> bool:
-        """Whether the device has refused a part that it need not have."""
-        if part != maker.optional:
-            return False
-        return part in self._tableless or any(refused.index == part for refused in self._scout.refused)
+    def _once_more(self) -> Iterator[Ask[Column]]:
+        """What was lost while others were answered."""
+        lost, self._lost = self._lost, []
+        for request in lost:
+            yield partial(self._ask, request)
+            if self._refusal is not None:
+                self._refusal, self._due = None, 0.0  # the next poll looks why
+
+    def _composed(self) -> Iterator[Ask[Column]]:
+        """Values made of the answers to several requests, with the time of the oldest."""
+        made: dict[float, dict[int, tuple[Scalar, Fault | None]]] = {}
+        for recipe in self._recipes.values():
+            held = [self._held.get(i) for i in recipe.parts]
+            if recipe.optional in self._faults:
+                held[-1] = held[0] and (None, held[0][1])
+            got = [each for each in held if each]
+            if got and len(got) == len(held) and recipe.point not in self._bad:
+                made.setdefault(min(at for _, at in got), {})[recipe.point] = _result(recipe, [raw for raw, _ in got])
+        for answered_s, told in made.items():
+            yield self._tell(told, answered_s)
+
+    def _tell(self, told: Told, answered_s: float = 0.0) -> Ask[Column]:
+        """What is known without another request, by point."""
+
+        async def tell(deadline: float) -> Column:  # noqa: ARG001 - contract; it takes no time
+            faults = {at: fault for at, (_, fault) in enumerate(told.values()) if fault is not None}
+            return Column([value for value, _ in told.values()], 0, faults or None, tuple(told), answered_s=answered_s)
+
+        return tell
 
     # --- a poll with care -----------------------------------------------------------------------------
 
-    async def _carefully(self, begun: float, deadline: float) -> Column:
-        """A poll in which every answer is measured, and there is time to find something out."""
-        if begun >= self._retry_at:
-            self._retry_s = min(2 * self._retry_s, _RETRY_LONGEST_S) if self._scout.doubtful else _RETRY_S
-            self._retry_at = begun + self._retry_s
-            self._scout.retry(begun - self._begun)
-        elif self._scout.hopeless:
-            self._scout.knock()
-        self._pace = 0.0
+    def _carefully(self, at: int) -> Iterator[Ask[Column]]:
+        """A poll in which every answer is measured, and there is time to find something out; from request `at` on."""
+        refusal, self._refusal = self._refusal, None
+        self._pace = self._until = 0.0
+        self._next: deque[Read] = deque()
+        self._given: set[int] = set()
+        self._troubles: dict[int, Fault] = {}  # by part, in this poll
+        self._unreachable: Fault | None = None
         self._measured += 1
-        return await self._read_on(0, [], None, deadline)
-
-    async def _read_on(self, at: int, early: list[Any], answer: Refused | None, deadline: float) -> Column:
-        """Goes on with a poll from piece number `at`; `early` are the values before it, `answer` what it was answered.
-
-        Refused reads are taken apart at once while there is time.
-        """
-        found: Found = dict(zip(_parts(self._pieces[:at]), early, strict=True))
-        todo, faults = deque(self._pieces[at:]), Faults()
-        while todo:
-            if self._pace and self._time() + 2 * self._pace >= deadline:
-                faults |= dict.fromkeys(_parts(todo), _NO_TIME)
-                break
-            piece = todo.popleft()
-            outcome = answer or await self._answer(piece, deadline)
-            answer = None
-            if isinstance(outcome, bytes):
-                self._scout.give(piece.read)
-                self._take(piece, outcome, found)
-            elif outcome.code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
-                smaller = self._scout.refuse(piece.read)
-                if not smaller:
-                    self._faults |= {
-                        part.index: (BAD, f"{outcome}{hint(self._device, part.table, part.start)}")
-                        for part in piece.read.parts
-                    }
-                todo.extendleft(reversed([self._piece(read) for read in smaller]))
-            else:
-                faults |= dict.fromkeys(_parts([piece]), (BAD, str(outcome)))
-                if outcome.code == ILLEGAL_FUNCTION:
-                    self._tableless.update(_parts([piece]))
-                if outcome.code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER):
-                    faults |= dict.fromkeys(_parts(todo), (BAD, str(outcome)))
-                    break
-        else:
-            await self._try_more(found, deadline)
-        self._arrange()
-        self._learned.save()
-        self._due = self._next_care()
-        values = [found.get(i) for i in range(len(self._layouts))]
-        faults = {part: fault for part, fault in faults.items() if part not in found}  # what was given after all
-        column = Column(values, 0, self._make(values, {**self._faults, **faults}))
-        _mark_strange(column)
-        return column
-
-    async def _try_more(self, found: Found, deadline: float) -> None:
-        """Asks once for what might be better, or given again; more often only in half of the time that is left."""
-        half = (self._time() + deadline) / 2
-        for n in range(_TRIES):
-            read = self._scout.next()
-            if read is None or self._time() + 2 * self._pace >= (half if n else deadline):
-                return
-            piece, hurry = self._piece(read), self._scout.busy
-            answer = await self._answer(piece, deadline)
-            if isinstance(answer, bytes):
-                self._take(piece, answer, found)
-            elif answer.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
-                return  # it is busy, or its gateway is: that says nothing of the addresses
-            else:
-                self._faults |= {s.index: (BAD, str(answer)) for s in read.parts if s.index in self._faults}
-            self._scout.tried(read, isinstance(answer, bytes))
-            if not hurry:
-                return
-
-    async def _answer(self, piece: _Piece, deadline: float) -> bytes | Refused:
-        """The answer to one request; notes how long it took."""
-        deadline = min(deadline, self._time() + self._each_s)
-        begun = self._stopwatch()
-        answer: bytes | Refused
+        if refusal is None:
+            self._look_again()
         try:
-            answer = await piece.ask(deadline)
-            self._learned.took(len(answer), self._stopwatch() - begun)
+            for n, request in enumerate(self._requests[at:]):
+                if refusal is not None and not n:
+                    self._refused(request.read, refusal)
+                else:
+                    yield partial(self._measure, request)
+                if self._unreachable:
+                    self._troubles |= dict.fromkeys(_indices(self._requests[at + n :]), self._unreachable)
+                    break
+            yield from self._take_apart()
+            yield from self._ask_lost()
+            if not self._troubles and not self._lost:
+                yield from self._try_more()
+            self._arrange()
+            yield from self._composed()
+            bad = self._bad | self._points_with(self._troubles)
+            if bad := {i: fault for i, fault in bad.items() if i not in self._given}:
+                yield self._tell({i: (None, fault) for i, fault in bad.items()})
+        finally:
+            self._arrange()
+            self._learned.save()
+            self._due = self._next_care()
+
+    def _look_again(self) -> None:
+        """What was refused may be given by now."""
+        now_s = self._time()
+        if now_s >= self._retry_at:
+            if not self._scout.may_change:
+                self._retry.reset()
+            self._retry_at = now_s + self._retry.next()
+            self._scout.retry(now_s - self._begun)
+        elif self._scout.all_refused:
+            self._scout.ask_refused_again()
+
+    def _take_apart(self) -> Iterator[Ask[Column]]:
+        """What was refused, in parts, while there is time: as much as the planned requests may take."""
+        while self._next:
+            if self._late(self._until):
+                self._troubles |= dict.fromkeys((part.index for read in self._next for part in read.parts), _NO_TIME)
+                return
+            yield partial(self._measure, self._request(self._next.popleft()))
+
+    def _ask_lost(self) -> Iterator[Ask[Column]]:
+        """What was lost while others were answered, once more, or some of it: was it chance?"""
+        lost, self._lost = self._lost, []
+        for request in lost if self._answered or len(self._requests) == 1 else ():
+            sample = self._scout.lost(request.read) or request.read
+            yield partial(self._measure, self._request(sample))
+            if self._lost:
+                self._lost.clear()
+                self._next.extendleft(reversed(self._scout.lost_again(sample) if self._answered else []))
+            yield from self._take_apart()
+            self._lost.clear()
+
+    def _try_more(self) -> Iterator[Ask[Column]]:
+        """Asks once for what might be better, or given again; more often only in half of the time that is left."""
+        half = (self._time() + self._until) / 2
+        for n in range(_TRIES):
+            read = self._scout.next_try()
+            if read is None or self._late(half if n else self._until):
+                return
+            hurry = self._scout.busy
+            yield partial(self._try, self._request(read))
+            if self._refusal is not None or self._lost or not hurry:
+                return
+
+    async def _measure(self, request: _Request, deadline: float) -> Column:
+        """A planned request, or a part of one."""
+        try:
+            answer = await self._timed(request, deadline)
         except Refused as refusal:
-            answer = refusal
-        except (LinkDown, Silent):
-            if self._time() < deadline or self._stopwatch() - begun > _LONG * self._pace:  # else the poll was too long
-                self._scout.silent(piece.read)
-                self._learned.save()
+            self._refused(request.read, refusal)
+            return Column((), points=())
+        except Silent as error:
+            self._lost.append(request)
+            raise Silent(str(error), request.lacking) from None
+        self._next.extendleft(reversed(self._scout.answered(request.read)))
+        return self._take(request, answer)
+
+    async def _try(self, request: _Request, deadline: float) -> Column:
+        """A request that might be better, or given again."""
+        try:
+            answer = await self._timed(request, deadline)
+        except Refused as refusal:
+            if refusal.from_gateway:
+                self._refusal = refusal  # that says nothing of the addresses
+            else:
+                self._scout.tried(request.read, given=False)
+                self._say_refused(request.read, refusal, again=True)
+            return Column((), points=())
+        except Silent:
+            self._scout.try_lost(request.read)
+            self._lost.append(request)
+            return Column((), points=())  # what is read besides has its answer
+        self._scout.tried(request.read, given=True)
+        return self._take(request, answer)
+
+    async def _timed(self, request: _Request, deadline: float) -> bytes:
+        """The answer to one request; notes how long it took."""
+        if not self._until:
+            now_s = self._time()
+            self._until = now_s + (deadline - now_s) * max(1, len(self._requests))
+        begun = self._stopwatch()
+        try:
+            answer = await request.send(deadline)
+        except LinkDown:
+            self._scout.cut(request.read)
             raise
-        self._pace = max(self._pace, self._stopwatch() - begun)
+        finally:
+            self._pace = max(self._pace, self._stopwatch() - begun)
+        self._learned.took(len(answer), self._stopwatch() - begun)
+        self._answered = True
         return answer
 
-    def _take(self, piece: _Piece, answer: bytes, found: Found) -> None:
-        found.update(zip(_parts([piece]), piece.decode(answer), strict=True))
-        self._tableless.difference_update(_parts([piece]))
+    def _late(self, by_s: float) -> bool:
+        """Whether another request may take longer than until then."""
+        return self._time() + 2 * self._pace >= by_s
+
+    def _take(self, request: _Request, answer: bytes) -> Column:
         if self._faults:
-            for part in _parts([piece]):
-                self._faults.pop(part, None)
+            for part in request.read.parts:
+                self._faults.pop(part.index, None)
+        column = self._column(request, request.decode(answer))
+        self._given.update(range(self._points) if column.points is None else column.points)
+        return column
+
+    def _refused(self, read: Read, refusal: Refused) -> None:
+        """Nothing is told before all is known; then its points are BAD where no part of it gave them."""
+        if refusal.from_gateway:
+            self._unreachable = (BAD, str(refusal))
+            return
+        verdict = self._scout.refuse(read, refusal.code)
+        self._next.extendleft(reversed(verdict.ask))
+        if verdict.bad is not None and verdict.for_good:
+            self._say_refused(verdict.bad, refusal)
+        elif verdict.bad is not None:
+            self._troubles |= dict.fromkeys(_indices([verdict.bad]), (BAD, str(refusal)))
+
+    def _say_refused(self, read: Read, refusal: Refused, *, again: bool = False) -> None:
+        for part in read.parts:
+            if part.index in self._faults or not again:
+                self._faults[part.index] = (BAD, f"{refusal}{self._hint(part)}")
+
+    def _hint(self, part: Part) -> str:
+        most = self._learned.limit(part.table, part.table.limit, 0.0)
+        if part.count > most:
+            return f"; it gives {most} {part.table.title}s at once, and this value has {part.count}"
+        return hint(self._device, part.table, part.start)
 
     def _next_care(self) -> float:
-        if self._scout.busy or self._scout.hopeless or self._measured < _MEASURED_FIRST:
+        if self._scout.busy or self._scout.all_refused or self._measured < _MEASURED_FIRST:
             return 0.0
         return min(self._time() + _MEASURE_S, self._retry_at)
 
-    # --- how pieces are made --------------------------------------------------------------------------
+    # --- how requests are made ------------------------------------------------------------------------
 
     def _arrange(self) -> None:
-        """Takes over the reads to ask for, what is unproven first, and how values come into the order of the parts."""
-        reads, unproven = self._scout.reads, self._scout.unproven
-        if unproven:
-            reads = sorted(reads, key=lambda read: read not in unproven)
-        pieces = tuple(map(self._piece, reads))
-        if self._known and pieces == self._pieces:
+        """Takes over the reads to make: what is given first, then what is new, then what the device may not answer."""
+        scout = self._scout
+        for read in scout.mute:
+            self._faults |= {part.index: _MUTE for part in read.parts}
+        self._bad = self._points_with(self._faults) if self._faults else {}
+        reads = scout.reads
+        if scout.unproven:
+            reads = sorted(reads, key=lambda read: (scout.in_doubt(read), read in scout.unproven))
+        requests = tuple(map(self._request, reads))
+        if self._known and requests == self._requests:
             return
-        self._pieces = pieces
-        self._known = {piece.read: piece for piece in pieces}
-        order = list(_parts(pieces))
-        if order == list(range(len(self._layouts))):
-            self._pick = None
-        else:
-            place_of = {part: at for at, part in enumerate(order)}
-            self._pick = picker([place_of.get(i, len(order)) for i in range(len(self._layouts))])
-        floats = sorted(set(self._plain_floats).intersection(order))
-        self._floats = picker(floats) if floats else None
+        self._requests = requests
+        self._known = {request.read: request for request in requests}
 
-    def _piece(self, read: Read) -> _Piece:
+    def _points_with(self, faults: Mapping[int, Fault]) -> dict[int, Fault]:
+        """The points that are BAD where some parts are."""
+        found: dict[int, Fault] = {}
+        for i, fault in faults.items():
+            if i < self._points and i not in self._recipes:
+                found[i] = fault
+            for recipe in self._users.get(i, ()):
+                if i != recipe.optional:
+                    found.setdefault(recipe.point, fault)
+        return found
+
+    def _request(self, read: Read) -> _Request:
         known, spare = self._known.get(read), self._scout.has_spare(read)
-        return known if known is not None and known.spare == spare else self._new_piece(read, spare)
+        return known if known is not None and known.spare == spare else self._new_request(read, spare)
 
-    def _new_piece(self, read: Read, spare: bool) -> _Piece:
+    def _new_request(self, read: Read, spare: bool) -> _Request:
         about = f"read {place(read.table, read.start + self._device.first(read.table), read.count)}"
-        ask = self._wire.bind(pdu.read(self._device.unit, read.table, read.start, read.count, about, spare=spare))
+        send = self._wire.bind(pdu.read(self._device.unit, read.table, read.start, read.count, about, spare=spare))
         if read.table.bits:
-            return _Piece(read, ask, bits_decoder([part.start - read.start for part in read.parts]), spare)
-        fields = []
-        for part in read.parts:
-            shape = self._layouts[part.index]
-            assert shape is not None, "only registers come here"
-            fields.append((part.start - read.start, shape))
-        return _Piece(read, ask, registers_decoder(fields), spare)
+            decode = bits_decoder([part.start - read.start for part in read.parts])
+        else:
+            fields = [(part.start - read.start, part.layout) for part in read.parts if part.layout is not None]
+            decode = registers_decoder(fields)
+        at = {part.index: n for n, part in enumerate(read.parts)}
+        plain = [i for i in at if i < self._points and i not in self._recipes]
+        touched = list({recipe.point: recipe for i in at for recipe in self._users.get(i, ())}.values())
+        whole = [recipe for recipe in touched if all(i in at for i in recipe.parts)]
+        others = [recipe for recipe in touched if recipe not in whole]
+        points = (*plain, *(recipe.point for recipe in whole))
+        floats = [n for n, i in enumerate(plain) if i in self._plain_floats]
+        return _Request(
+            read,
+            spare,
+            send,
+            decode,
+            None if points == tuple(range(self._points)) else points,
+            picker([at[i] for i in plain]) if touched or len(plain) < len(at) else None,
+            picker(floats) if floats else None,
+            tuple((recipe, picker([at[i] for i in recipe.parts])) for recipe in whole),
+            tuple((n, i) for i, n in at.items() if any(i in recipe.parts for recipe in others)),
+            (*points, *(recipe.point for recipe in others)),
+        )
 
 
-def _parts(pieces: Iterable[_Piece]) -> Iterator[int]:
-    """The parts in some pieces, in the order in which their values come."""
-    return (part.index for piece in pieces for part in piece.read.parts)
+def _result(recipe: _Recipe, raws: Sequence[Any]) -> tuple[Scalar, Fault | None]:
+    try:
+        return recipe.make(raws), None
+    except NoValue as reason:
+        return None, (BAD, str(reason))
+
+
+def _indices(some: Iterable[_Request | Read]) -> Iterator[int]:
+    """The parts in some reads."""
+    return (part.index for each in some for part in (each.read if isinstance(each, _Request) else each).parts)
 
 
 def _mark_strange(column: Column) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 from struct import Struct
 from typing import TypeVar, cast
 
-from edgeflow.errors import LinkDown
-from edgeflow_modbus.pdu import MAX_PDU, Altered, Refused, Request
+from edgeflow.errors import LinkDown, Silent
+from edgeflow_modbus.cause import FEW, NO_TLS, cause
+from edgeflow_modbus.pdu import GATEWAY_NO_ANSWER, GATEWAY_NO_PATH, MAX_PDU, Altered, Refused, Request
 from edgeflow_modbus.space import Manners
 from edgeflow_modbus.wire import Ask, Roll, Stats, silent
 
@@ -26,6 +27,12 @@ _HEADER_SIZE = 8
 _MOST_UNREAD = 64 * (7 + MAX_PDU)
 _MOST_UNASKED = 1000
 _UNSENT_MS = 5000
+_MOST_SHOWN = 24
+_RECENT = 100
+_CHECK = (
+    "check the unit number, that the device is running (behind a gateway: its bus), that no other program holds its "
+    "only connection, and whether it needs a longer `timeout`"
+)
 _KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": _UNSENT_MS}
 
 
@@ -35,11 +42,17 @@ async def connect(make: Callable[[], P], host: str, port: int, deadline: float, 
     A line that was cut without a word is given up after 5 s of unanswered packets, or 20 s of idleness.
     """
     loop = asyncio.get_running_loop()
+    said = "does not answer; check the address, the cable and any firewall"
     try:
         async with asyncio.timeout_at(deadline):
-            transport, protocol = await loop.create_connection(make, host, port, ssl=tls)
+            if tls is None:
+                transport, protocol = await loop.create_connection(make, host, port)
+            else:
+                transport, _ = await loop.create_connection(asyncio.Protocol, host, port)
+                said = f"takes the connection but does not answer our TLS greeting; {NO_TLS}"
+                transport, protocol = await _secured(transport, make, tls, host)
     except TimeoutError:
-        raise LinkDown(f"{host}:{port} does not answer; check the address, the cable and any firewall") from None
+        raise LinkDown(f"{host}:{port} {said}") from None
     except OSError as error:
         raise LinkDown(f"{host}:{port} cannot be reached: {cause(error)}") from None
     line = transport.get_extra_info("socket")
@@ -48,6 +61,24 @@ async def connect(make: Callable[[], P], host: str, port: int, deadline: float, 
         if option := getattr(socket, name, None):  # not every system has them all
             line.setsockopt(socket.IPPROTO_TCP, option, value)
     return protocol
+
+
+async def _secured(
+    plain: asyncio.Transport, make: Callable[[], P], tls: ssl.SSLContext, host: str
+) -> tuple[asyncio.Transport, P]:
+    """TLS on a connection that is made, so that one can be told what was missing: the connection, or TLS on it."""
+    protocol = make()
+    try:
+        transport = await asyncio.get_running_loop().start_tls(plain, protocol, tls, server_hostname=host)
+    except (ConnectionResetError, ConnectionAbortedError):
+        raise ssl.SSLEOFError from None
+    except BaseException:
+        plain.abort()
+        raise
+    if transport is None:
+        raise ssl.SSLEOFError
+    protocol.connection_made(transport)
+    return transport, protocol
 
 
 class TcpWire(asyncio.Protocol):
@@ -80,6 +111,7 @@ class TcpWire(asyncio.Protocol):
         self._alarm: asyncio.TimerHandle | None = None
         self._rest = b""
         self._unasked = 0
+        self._misfit = (b"", "")  # what was expected when the last answer came that did not fit, and what that was
 
     async def close(self) -> None:
         """Closes the socket and waits until it is closed."""
@@ -120,7 +152,13 @@ class TcpWire(asyncio.Protocol):
         self._transport = cast("asyncio.WriteTransport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(f"{self._where} closed the connection" + (f": {cause(exc)}" if isinstance(exc, OSError) else ""))
+        if isinstance(exc, OSError):
+            said = f"is lost: {cause(exc)}"
+        elif self.roll.never:
+            said = f"closed the connection before it had answered anything; {FEW}; check the unit number"
+        else:
+            said = "closed the connection"
+        self._end(f"{self._where} {said}")
         if not self._closed.done():
             self._closed.set_result(None)
 
@@ -154,15 +192,18 @@ class TcpWire(asyncio.Protocol):
         """Takes one whole frame off what came in; empty where it is not complete yet."""
         rest = self._rest
         if any(rest[2:4]):
-            self._end(f"{self._where} sent something that is not Modbus TCP (protocol {rest[2:4].hex()}, not 0000)")
+            self._end(f"{self._where} sent something that is not Modbus TCP: {_described(rest)}")
             return b""
         if len(rest) < 6:
             return b""
         length = int.from_bytes(rest[4:6], "big")
         if not 3 <= length <= 1 + MAX_PDU:
-            self._end(f"{self._where} sent a frame of impossible length {length} (3 to {1 + MAX_PDU} are possible)")
+            possible = f"3 to {1 + MAX_PDU} are possible"
+            self._end(f"{self._where} sent a frame of impossible length {length} ({possible}): {shown(rest)}")
             return b""
         end = 6 + length
+        if len(rest) < end and self._misleads(rest):
+            return b""
         if len(rest) < end:
             return b""
         self._rest = rest[end:]
@@ -173,6 +214,7 @@ class TcpWire(asyncio.Protocol):
         if request is None or self._waiting is None or frame[:2] != self._expected[:2]:
             self.stats.strays += 1
             self.roll.heard(frame[6])
+            self._note_stray(frame)
             self._unasked += 1
             if self._unasked > _MOST_UNASKED:
                 self._end(f"{self._where} goes on sending answers that nobody asked for")
@@ -181,16 +223,23 @@ class TcpWire(asyncio.Protocol):
             self._answer(frame)
             return
         _, _, length, unit, function = _HEADER(frame)
-        if unit != request.unit:
-            self._wrong(f"{self._where} answered as unit {unit} when unit {request.unit} was asked")
-        elif function == request.function | 0x80 and length == 3:
+        refused = function == request.function | 0x80 and length == 3
+        if unit != request.unit and not (refused and from_gateway(unit, frame[_HEADER_SIZE])):
+            self._wrong(
+                f"{self._where} answered as unit {unit} when unit {request.unit} was asked ({shown(frame)}); "
+                f"where it always does, write `unit: {unit}`"
+            )
+        elif refused:
             self.stats.exceptions += 1
-            self.roll.heard(unit)
+            self.roll.heard(request.unit)
             waiting, self._waiting, self._size = self._waiting, None, 0
             if not waiting.done():
-                waiting.set_exception(Refused(unit, request.function, request.about, frame[_HEADER_SIZE]))
+                waiting.set_exception(Refused(request.unit, request.function, request.about, frame[_HEADER_SIZE]))
         elif function != request.function:
-            self._wrong(f"{self._where} answered with function {function} when function {request.function} was asked")
+            self._wrong(
+                f"{self._where} answered with function {function} when function {request.function} was asked "
+                f"({shown(frame)})"
+            )
         elif not request.size and frame.startswith(request.head, _HEADER_SIZE - 1):
             self._answer(frame)
         elif function in (5, 6) and len(frame) == self._size and frame.startswith(request.pdu[:3], _HEADER_SIZE - 1):
@@ -203,8 +252,42 @@ class TcpWire(asyncio.Protocol):
         else:
             self._wrong(
                 f"{self._where} gave a wrong answer to the request to {request.about} (unit {unit}): "
-                f"{len(frame)} bytes {frame[:16].hex(' ')}, expected {self._size} beginning {self._expected.hex(' ')}"
+                f"{len(frame)} bytes {shown(frame)}, expected {self._size} beginning {self._expected.hex(' ')}"
             )
+
+    def _misleads(self, rest: bytes) -> bool:
+        """Whether what has begun cannot become the answer, since its header gives another length: then says so."""
+        request, waiting = self._request, self._waiting
+        if request is None or waiting is None or rest[:2] != self._expected[:2] or not request.size or len(rest) < 9:
+            return False
+        if rest[7] != request.function or rest[4:6] == self._expected[4:6]:
+            return False
+        promised, right = int.from_bytes(rest[4:6], "big"), self._size - 6
+        self._wrong(
+            f"{self._where} gave a wrong answer to the request to {request.about} (unit {request.unit}): its header "
+            f"gives the length {promised}, which should be {right}, and {len(rest) - 6} bytes followed: {shown(rest)}"
+        )
+        return True
+
+    def _note(self, misfit: str) -> None:
+        """Keeps what came in place of the answer, for the words at the deadline."""
+        self._misfit = self._expected, misfit
+
+    def _note_stray(self, frame: bytes) -> None:
+        got, asked = frame[:2], self._expected[:2]
+        behind = int.from_bytes(asked, "big") - int.from_bytes(got, "big") & 0xFFFF
+        if 0 < behind <= _RECENT:
+            self._note("the answer to an earlier request came: it needs a longer `timeout`")
+        else:
+            self._note(
+                f"an answer came with the transaction number {got.hex()} instead of {asked.hex()}: {shown(frame)}"
+            )
+
+    def _came(self) -> str:
+        """What came in place of the answer that is waited for; "" where nothing came."""
+        if self._rest:
+            return f"only {len(self._rest)} of {self._size} bytes came: {shown(self._rest)}"
+        return self._misfit[1] if self._misfit[0] is self._expected else ""
 
     def _wrong(self, reason: str) -> None:
         """An answer to this request, but not one that can be: on a byte stream nothing that follows is safe."""
@@ -228,15 +311,12 @@ class TcpWire(asyncio.Protocol):
         request, waiting = self._request, self._waiting
         assert request is not None
         self.stats.silences += 1
+        said = silent(self._where, request, self._came(), _CHECK)
         if self.roll.missed(request.unit):
-            self._end(
-                f"{self._where} did not answer in time when asked to {request.about} (unit {request.unit}); "
-                "check the unit number, whether the device is running, and whether it needs a longer `timeout`"
-            )
+            self._end(said)
             return
         self._waiting, self._size = None, 0
-        check = "check that it is switched on, its unit number, and the bus behind the gateway"
-        waiting.set_exception(silent(self._where, request.unit, request.function, request.about, check))
+        waiting.set_exception(Silent(said))
 
     def _end(self, reason: str) -> None:
         """Ends the connection for good; whoever waits gets LinkDown with the first reason there was."""
@@ -253,18 +333,20 @@ class TcpWire(asyncio.Protocol):
             waiting.set_exception(LinkDown(reason))
 
 
-def cause(error: OSError) -> str:
-    """Why a connection could not be made or was lost, in words that say what to do."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not accepted: {error.verify_message}; name the authority that signed it as `ca`, "
-            "and call the device as its certificate does"
-        )
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        return f"no secure connection: {reason}; the device may want a `certificate` and `key`, or not speak TLS here"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused; check the port and that Modbus is switched on in the device"
-    if isinstance(error, ConnectionResetError):
-        return "the device reset the connection; some devices take only a few connections at once"
-    return (error.strerror or str(error)).lower()
+def from_gateway(unit: int, code: int) -> bool:
+    """Whether an exception is a gateway's own, which it may give under another number than the unit's."""
+    return unit in (0, 255) or code in (GATEWAY_NO_PATH, GATEWAY_NO_ANSWER)
+
+
+def shown(data: bytes) -> str:
+    """Some bytes for a person, cut where they are many."""
+    return data[:_MOST_SHOWN].hex(" ") + (" ..." if len(data) > _MOST_SHOWN else "")
+
+
+def _described(data: bytes) -> str:
+    """What else speaks on this port, as far as its first bytes tell."""
+    if data[0] in (0x15, 0x16) and data[1] == 3:
+        return f"it speaks TLS on this port ({shown(data)}); write `transport: tls`"
+    if data.startswith(b"HTTP/"):
+        return "it is a web server; Modbus is at another port, 502 where none is said"
+    return f"{shown(data)}; perhaps it passes on the bytes of a serial line: `transport: rtu-over-tcp`"

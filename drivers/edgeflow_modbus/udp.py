@@ -6,8 +6,9 @@ import asyncio
 from typing import Self, cast
 
 from edgeflow.errors import LinkDown
+from edgeflow_modbus.cause import cause
 from edgeflow_modbus.pdu import READING, Request
-from edgeflow_modbus.tcp import TcpWire, cause
+from edgeflow_modbus.tcp import TcpWire, shown
 from edgeflow_modbus.wire import Ask
 
 
@@ -81,9 +82,11 @@ class UdpWire(TcpWire):
             self._take(data)
         else:
             self.stats.strays += 1
+            self._note(f"{len(data)} bytes came that are no Modbus UDP frame: {shown(data)}")
 
     def error_received(self, exc: OSError) -> None:
         self._end(f"{self._where} cannot be reached: {cause(exc)}")
 
-    def _wrong(self, reason: str) -> None:  # noqa: ARG002 - nobody would read it a thousand times
+    def _wrong(self, reason: str) -> None:
         self.stats.strays += 1
+        self._note(reason)

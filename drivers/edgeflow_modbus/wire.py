@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from edgeflow.errors import Silent
 from edgeflow_modbus.pdu import Request
 from edgeflow_modbus.space import Manners
 
@@ -63,8 +62,9 @@ class Wire(Protocol):
 class Roll:
     """Who is behind a link and who has answered, so that a silent unit can be told from a lost link.
 
-    The link is lost when nobody is left who might still answer, or when three units that did answer fall
-    silent one after the other. `awaited` are the units whose next answer is news; empty when all is well.
+    The link is lost when three units that did answer fall silent one after the other, or when nobody is left who
+    might still answer: three requests in a row came to nothing, or nobody ever answered. So one lost answer, or two,
+    cost nothing but themselves. `awaited` are the units whose next answer is news; empty when all is well.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,9 @@ class Roll:
         """While someone looks for units, silence is what he expects; it says nothing of the link."""
         self._units: set[int] = set()
         self._failed: set[int] = set()
-        self._in_a_row = 0
+        self._in_a_row = self._in_vain = 0
+        self.never = True
+        """Whether nobody has answered yet."""
 
     def joins(self, unit: int) -> None:
         """A unit is going to be asked."""
@@ -85,7 +87,8 @@ class Roll:
         """A unit has answered, whatever it said."""
         self.awaited.discard(unit)
         self._failed.discard(unit)
-        self._in_a_row = 0
+        self._in_a_row = self._in_vain = 0
+        self.never = False
 
     def missed(self, unit: int) -> bool:
         """A unit has not answered in time. Returns whether the link must be taken for lost."""
@@ -93,11 +96,14 @@ class Roll:
             self._in_a_row += 1
             self.awaited.add(unit)
         self._failed.add(unit)
-        return not self.searching and (self._in_a_row >= _LOST_IN_A_ROW or self._failed >= self._units)
+        self._in_vain += 1
+        nobody = self._failed >= self._units and (self.never or self._in_vain >= _LOST_IN_A_ROW)
+        return not self.searching and (nobody or self._in_a_row >= _LOST_IN_A_ROW)
 
 
-def silent(where: str, unit: int, function: int, about: str, check: str) -> Silent:
-    """One unit did not answer while the link serves the others."""
-    return Silent(
-        f"unit {unit} behind {where} did not answer in time when asked to {about} (function {function}); {check}"
-    )
+def silent(where: str, request: Request, came: str, check: str) -> str:
+    """What to say of a unit that gave no answer: what came instead, or what to look at where nothing came."""
+    asked = f"when asked to {request.about} (function {request.function})"
+    if came:
+        return f"unit {request.unit} behind {where} gave no answer that fits {asked}; {came}"
+    return f"unit {request.unit} behind {where} did not answer in time {asked}; {check}"
