@@ -65,9 +65,9 @@ class _Recipe:
 class _Request:
     """A read ready to be made, and what its answer tells.
 
-    `points`: in the order of the values; None: all points of the reader, as they are. `pick` takes the values that are
-    points themselves, `recipes` make others of the parts at some positions. `kept`: positions of parts that make a
-    value together with the answers to other requests. `lacking`: the points that are not known where it is lost.
+    `points`: in their order; None: all points of the reader. `pick` takes the values that are points themselves,
+    `recipes` make others of some parts, each for its place in the column, the first first. `kept`: positions of parts
+    that make a value together with other answers. `lacking`: the points that are not known where it is lost.
     """
 
     read: Read
@@ -77,7 +77,7 @@ class _Request:
     points: tuple[int, ...] | None
     pick: Pick | None
     floats: Pick | None
-    recipes: tuple[tuple[_Recipe, Pick], ...]
+    recipes: tuple[tuple[_Recipe, Pick, int], ...]
     kept: tuple[tuple[int, int], ...]
     lacking: tuple[int, ...]
 
@@ -120,6 +120,7 @@ class PointsReader:
         self._arrange()
         self._due = 0.0
         self._measured = 0
+        self._first: Read | None = None  # what the next poll asks for before all else
         self._begun = self._time()
         self._retry = Backoff(_RETRY_S, _RETRY_LONGEST_S, jitter=0.0)
         self._retry_at = self._begun + self._retry.next()
@@ -187,10 +188,7 @@ class PointsReader:
 
     def _column(self, request: _Request, values: Sequence[Any]) -> Column:
         """What an answer tells."""
-        if request.pick is None:
-            column = Column(values, 0, None, request.points)
-        else:
-            column = self._made(request, values)
+        column = Column(values, 0, None, request.points) if request.pick is None else self._made(request, values)
         if request.floats is not None and not finite(request.floats(column.values)):
             _mark_strange(column)
         return column
@@ -199,11 +197,11 @@ class PointsReader:
         assert request.pick is not None
         faults: dict[int, Fault] = {}
         values: list[Any] = list(request.pick(raws))
-        for recipe, pick in request.recipes:
+        for recipe, pick, at in request.recipes:
             value, fault = _result(recipe, pick(raws))
             if fault is not None:
-                faults[len(values)] = fault
-            values.append(value)
+                faults[at] = fault
+            values.insert(at, value)
         if request.kept:
             now_s = self._time()
             for at, i in request.kept:
@@ -250,15 +248,23 @@ class PointsReader:
         self._given: set[int] = set()
         self._troubles: dict[int, Fault] = {}  # by part, in this poll
         self._unreachable: Fault | None = None
+        self._in_vain = False
         self._measured += 1
         if refusal is None:
             self._look_again()
         try:
+            if (first := self._first) is not None:
+                self._first = None
+                yield partial(self._measure, self._request(first))
+                if self._lost:
+                    return
+                self._next.clear()
+                self._arrange()
             for n, request in enumerate(self._requests[at:]):
                 if refusal is not None and not n:
                     self._refused(request.read, refusal)
                 else:
-                    yield partial(self._measure, request)
+                    yield from self._find_out(request)
                 if self._unreachable:
                     self._troubles |= dict.fromkeys(_indices(self._requests[at + n :]), self._unreachable)
                     break
@@ -290,17 +296,23 @@ class PointsReader:
     def _take_apart(self) -> Iterator[Ask[Column]]:
         """What was refused, in parts, while there is time: as much as the planned requests may take."""
         while self._next:
-            if self._late(self._until):
+            if self._until and self._late(self._until):
                 self._troubles |= dict.fromkeys((part.index for read in self._next for part in read.parts), _NO_TIME)
                 return
-            yield partial(self._measure, self._request(self._next.popleft()))
+            yield from self._find_out(self._request(self._next.popleft()))
 
     def _ask_lost(self) -> Iterator[Ask[Column]]:
         """What was lost while others were answered, once more, or some of it: was it chance?"""
         lost, self._lost = self._lost, []
-        for request in lost if self._answered or len(self._requests) == 1 else ():
+        if lost and not self._answered:
+            if len(self._requests) == 1:  # the device may be off, or not answer so much: the next poll asks for less
+                sample = self._scout.lost(lost[0].read)
+                self._first = sample if sample != lost[0].read else None
+            self._lost = lost
+            return
+        for request in lost:
             sample = self._scout.lost(request.read) or request.read
-            yield partial(self._measure, self._request(sample))
+            yield from self._find_out(self._request(sample))
             if self._lost:
                 self._lost.clear()
                 self._next.extendleft(reversed(self._scout.lost_again(sample) if self._answered else []))
@@ -309,15 +321,27 @@ class PointsReader:
 
     def _try_more(self) -> Iterator[Ask[Column]]:
         """Asks once for what might be better, or given again; more often only in half of the time that is left."""
-        half = (self._time() + self._until) / 2
+        by_s = self._until
         for n in range(_TRIES):
             read = self._scout.next_try()
-            if read is None or self._late(half if n else self._until):
+            if read is None or (self._until and self._late(by_s)):
                 return
             hurry = self._scout.busy
             yield partial(self._try, self._request(read))
             if self._refusal is not None or self._lost or not hurry:
                 return
+            by_s = by_s if n else (self._time() + self._until) / 2
+
+    def _find_out(self, request: _Request) -> Iterator[Ask[Column]]:
+        """A request of which it is open what becomes of it; after one that was lost, first one that was given before.
+
+        So it is seen whether the device lives, and some silences in a row are not taken for a lost link.
+        """
+        if self._in_vain and not self._scout.is_given(request.read):
+            proof = next((each for each in self._requests if self._scout.is_given(each.read)), None)
+            if proof is not None:
+                yield partial(self._measure, proof)
+        yield partial(self._measure, request)
 
     async def _measure(self, request: _Request, deadline: float) -> Column:
         """A planned request, or a part of one."""
@@ -361,10 +385,13 @@ class PointsReader:
         except LinkDown:
             self._scout.cut(request.read)
             raise
+        except Silent:
+            self._in_vain = True
+            raise
         finally:
             self._pace = max(self._pace, self._stopwatch() - begun)
         self._learned.took(len(answer), self._stopwatch() - begun)
-        self._answered = True
+        self._answered, self._in_vain = True, False
         return answer
 
     def _late(self, by_s: float) -> bool:
@@ -448,21 +475,21 @@ class PointsReader:
             fields = [(part.start - read.start, part.layout) for part in read.parts if part.layout is not None]
             decode = registers_decoder(fields)
         at = {part.index: n for n, part in enumerate(read.parts)}
-        plain = [i for i in at if i < self._points and i not in self._recipes]
-        touched = list({recipe.point: recipe for i in at for recipe in self._users.get(i, ())}.values())
-        whole = [recipe for recipe in touched if all(i in at for i in recipe.parts)]
-        others = [recipe for recipe in touched if recipe not in whole]
-        points = (*plain, *(recipe.point for recipe in whole))
-        floats = [n for n, i in enumerate(plain) if i in self._plain_floats]
+        plain = sorted(i for i in at if i < self._points and i not in self._recipes)
+        touched = {recipe.point: recipe for i in at for recipe in self._users.get(i, ())}
+        whole = {point: recipe for point, recipe in sorted(touched.items()) if all(i in at for i in recipe.parts)}
+        others = [recipe for point, recipe in touched.items() if point not in whole]
+        points = tuple(sorted((*plain, *whole)))
+        floats = [n for n, i in enumerate(points) if i in self._plain_floats]
         return _Request(
             read,
             spare,
             send,
             decode,
             None if points == tuple(range(self._points)) else points,
-            picker([at[i] for i in plain]) if touched or len(plain) < len(at) else None,
+            None if plain == list(at) else picker([at[i] for i in plain]),
             picker(floats) if floats else None,
-            tuple((recipe, picker([at[i] for i in recipe.parts])) for recipe in whole),
+            tuple((each, picker([at[i] for i in each.parts]), points.index(point)) for point, each in whole.items()),
             tuple((n, i) for i, n in at.items() if any(i in recipe.parts for recipe in others)),
             (*points, *(recipe.point for recipe in others)),
         )

@@ -124,7 +124,9 @@ class Scout:
             return Verdict(bad=behind, for_good=code == ILLEGAL_FUNCTION)
         self.unproven.discard(read)
         if read.range in self._given:  # it gives less than before
-            self._given -= {each for each in self._given if each.table == read.range.table and _size(each) >= read.count}
+            self._given -= {
+                each for each in self._given if each.table == read.range.table and _size(each) >= read.count
+            }
         self._stop_tries()
         some = smallest(read.parts, self._rules())
         if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) or read.range in self._pieces:
@@ -175,6 +177,10 @@ class Scout:
             self._learned.fell_silent(alive=False)
         elif read.range not in self._given:
             self._learned.skip(read.range, alive=bool(self._given))
+
+    def is_given(self, read: Read) -> bool:
+        """Whether the device has answered it, as it is."""
+        return read.range in self._given
 
     def in_doubt(self, read: Read) -> bool:
         """Whether the device may fall silent over it."""

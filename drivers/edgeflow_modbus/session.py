@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from edgeflow.driver import Home, Reader, single
+from edgeflow.driver import Home, Reader
 from edgeflow.model import Scalar
 from edgeflow_modbus import transport
 from edgeflow_modbus.config import Device, Point
@@ -66,7 +66,7 @@ class Session:
         learned = self._learned.get(device.unit)
         if learned is None:
             learned = self._learned[device.unit] = Learned(self._home, self._where, device.unit, self._assumed)
-        return single(PointsReader(self._wire, device, points, learned))
+        return PointsReader(self._wire, device, points, learned)
 
     async def write(self, device: Device, points: Sequence[Point], values: Sequence[Scalar], deadline: float) -> None:
         """Writes in order, neighbours in one request (functions 5, 6, 15, 16, and 22 for bits and bytes).

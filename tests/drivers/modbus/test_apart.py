@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from edgeflow.driver import Home, WritesApart
-from edgeflow.errors import LinkDown
+from edgeflow.errors import LinkDown, Silent
 from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.relay import until
 from edgeflow_modbus import DRIVER
@@ -74,8 +74,11 @@ async def test_a_write_does_not_wait_for_a_read_that_hangs():
         await write(session, 7)
         assert plc.written == [(5, 7)]
         assert not reading.done()
-        with pytest.raises(LinkDown):
+        with pytest.raises(Silent):
             await reading
+        for lost in (Silent, LinkDown):
+            with pytest.raises(lost):
+                await poll_by(read, soon(0.05))
         with pytest.raises(LinkDown):
             await write(session, 8)
         assert plc.written == [(5, 7)], "a session that is lost writes nothing"

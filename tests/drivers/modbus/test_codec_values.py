@@ -41,7 +41,6 @@ def reason_of(point, *registers):
         ({"type": "int8", "byte": "high"}, ["fe01"], -2),
         ({"type": "uint8"}, ["fe81"], 129),
         ({"bits": "4-7"}, ["12a5"], 10),
-        ({"bits": "7-4"}, ["12a5"], 10),
         ({"bits": "12-19", "type": "uint32"}, ["000ab000"], 0xAB),
         ({"type": "bcd16"}, ["0905"], 905),
         ({"type": "bcd32"}, ["12345678"], 12345678),

@@ -145,9 +145,10 @@ async def test_a_busy_device_is_not_taken_apart():
         assert values == [None] * 100
         assert set(faults) == set(range(100))
         assert "exception 6, server device busy" in faults[0][1]
-        assert plc.asked == [(0, 100)]
+        assert plc.asked == [(0, 100), (0, 1)], "a single value tells that it is not the size"
         plc.refuse = lambda address, count: None
         assert await read() == (list(range(100)), {})
+        assert plc.asked == [(0, 100)]
 
 
 async def test_a_silent_unit_behind_a_gateway_costs_one_request_per_poll():

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from edgeflow.driver import Home
 from edgeflow.errors import LinkDown
 from edgeflow.model import BAD
+from edgeflow.testing.drivers import poll_by
 from edgeflow.testing.loop import in_virtual_time, run
 from edgeflow_modbus.config import Device, Point
 from edgeflow_modbus.cost import ETHERNET, Cost, Measure
@@ -86,7 +87,7 @@ def reader_of(model, points, home=None, device=None, assumed=ETHERNET):
 async def poll(reader, model=None, patience_s=1.0):
     if model is not None:
         model.asked.clear()
-    column = await reader(asyncio.get_running_loop().time() + patience_s)
+    column = await poll_by(reader, asyncio.get_running_loop().time() + patience_s)
     return list(column.values), column.faults or {}
 
 
