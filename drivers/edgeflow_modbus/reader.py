@@ -247,6 +247,7 @@ class PointsReader:
         self._next: deque[Read] = deque()
         self._given: set[int] = set()
         self._troubles: dict[int, Fault] = {}  # by part, in this poll
+        self._open: dict[int, Fault] = {}  # what was refused, where it is not found out why
         self._unreachable: Fault | None = None
         self._in_vain = False
         self._measured += 1
@@ -274,7 +275,7 @@ class PointsReader:
                 yield from self._try_more()
             self._arrange()
             yield from self._composed()
-            bad = self._bad | self._points_with(self._troubles)
+            bad = self._points_with(self._open) | self._bad | self._points_with(self._troubles)
             if bad := {i: fault for i, fault in bad.items() if i not in self._given}:
                 yield self._tell({i: (None, fault) for i, fault in bad.items()})
         finally:
@@ -410,7 +411,9 @@ class PointsReader:
         """Nothing is told before all is known; then its points are BAD where no part of it gave them."""
         if refusal.from_gateway:
             self._unreachable = (BAD, str(refusal))
+            self._troubles |= dict.fromkeys(_indices([read]), self._unreachable)
             return
+        self._open |= dict.fromkeys(_indices([read]), (BAD, str(refusal)))
         verdict = self._scout.refuse(read, refusal.code)
         self._next.extendleft(reversed(verdict.ask))
         if verdict.bad is not None and verdict.for_good:

@@ -119,9 +119,13 @@ class Scout:
         """The device refused one of the reads, or a sample of one."""
         behind = self._samples.pop(read.range, None)
         if behind is not None and behind in self.reads:
+            if code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE) and (parts := self._take_apart(behind)):
+                return Verdict(tuple(parts))
             if code == ILLEGAL_FUNCTION:
                 self._put_aside(behind)
             return Verdict(bad=behind, for_good=code == ILLEGAL_FUNCTION)
+        if read not in self.reads:
+            return Verdict(bad=read)
         self.unproven.discard(read)
         if read.range in self._given:  # it gives less than before
             self._given -= {
