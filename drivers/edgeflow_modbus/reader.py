@@ -152,6 +152,7 @@ class PointsReader:
         self._held: dict[int, tuple[Any, float]] = {}  # parts of values that are made of several answers, and when
         self._refusal: Refused | None = None
         self._lost: list[_Request] = []
+        self._given: set[int] = set()  # the points that a poll with care has told
         self._answered = False
 
     def __call__(self) -> Iterator[Ask[Column]]:
@@ -227,6 +228,7 @@ class PointsReader:
             if got and len(got) == len(held) and recipe.point not in self._bad:
                 made.setdefault(min(at for _, at in got), {})[recipe.point] = _result(recipe, [raw for raw, _ in got])
         for answered_s, told in made.items():
+            self._given.update(told)
             yield self._tell(told, answered_s)
 
     def _tell(self, told: Told, answered_s: float = 0.0) -> Ask[Column]:
@@ -245,7 +247,6 @@ class PointsReader:
         refusal, self._refusal = self._refusal, None
         self._pace = self._until = 0.0
         self._next: deque[Read] = deque()
-        self._given: set[int] = set()
         self._troubles: dict[int, Fault] = {}  # by part, in this poll
         self._open: dict[int, Fault] = {}  # what was refused, where it is not found out why
         self._unreachable: Fault | None = None
