@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -13,12 +13,9 @@ from typing import Any
 from edgeflow.backoff import Backoff
 from edgeflow.driver import Ask, Column
 from edgeflow.errors import LinkDown, Rejected, Silent
-from edgeflow.model import BAD, Quality, Scalar
+from edgeflow.model import BAD, Scalar
 from edgeflow_modbus import pdu
 from edgeflow_modbus.codec import (
-    Compose,
-    Decode,
-    NoValue,
     bits_decoder,
     compose,
     finite,
@@ -31,14 +28,12 @@ from edgeflow_modbus.codec import (
 from edgeflow_modbus.config import Device, Point
 from edgeflow_modbus.learned import Learned
 from edgeflow_modbus.pdu import Refused, place
+from edgeflow_modbus.prepared import Fault, Prepared, Recipe, result
 from edgeflow_modbus.scout import Scout
 from edgeflow_modbus.space import Part, Read
-from edgeflow_modbus.wire import Ask as Send
 from edgeflow_modbus.wire import Wire
 
-Fault = tuple[Quality, str]
 Told = dict[int, tuple[Scalar, Fault | None]]
-Pick = Callable[[Sequence[Any]], tuple[Any, ...]]
 
 _RETRY_S, _RETRY_LONGEST_S = 60.0, 3600.0
 _MEASURE_S = 30.0
@@ -46,40 +41,6 @@ _MEASURED_FIRST = 8
 _TRIES = 8
 _MUTE = (BAD, "the device falls silent when it is asked for this, so it is asked only now and then; is it in its list?")
 _NO_TIME = (BAD, "no time was left for it in this poll; where that lasts, give the device a longer `timeout`")
-
-
-@dataclass(frozen=True, slots=True)
-class _Recipe:
-    """How a point's value is made of several parts, or of one that needs more than unpacking.
-
-    `optional`: the part that a device need not have; -1 where there is none.
-    """
-
-    point: int
-    parts: tuple[int, ...]
-    make: Compose
-    optional: int = -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A read ready to be made, and what its answer tells.
-
-    `points`: in their order; None: all points of the reader. `pick` takes the values that are points themselves,
-    `recipes` make others of some parts, each for its place in the column, the first first. `kept`: positions of parts
-    that make a value together with other answers. `lacking`: the points that are not known where it is lost.
-    """
-
-    read: Read
-    spare: bool
-    send: Send
-    decode: Decode
-    points: tuple[int, ...] | None
-    pick: Pick | None
-    floats: Pick | None
-    recipes: tuple[tuple[_Recipe, Pick, int], ...]
-    kept: tuple[tuple[int, int], ...]
-    lacking: tuple[int, ...]
 
 
 class PointsReader:
@@ -104,19 +65,19 @@ class PointsReader:
         self._time = asyncio.get_running_loop().time
         self._points = len(points)
         self._parts: list[Part | None] = []  # the first are the points' own; None for what cannot be read
-        self._recipes: dict[int, _Recipe] = {}  # by point
+        self._recipes: dict[int, Recipe] = {}  # by point
         self._plain_floats: set[int] = set()
         self._faults: dict[int, Fault] = {}  # by part, until it is given
         self._bad: dict[int, Fault] = {}  # the points that are BAD for that
         self._scout = Scout(self._resolve(points), device, learned, spares=not wire.tells_apart)
-        self._users: dict[int, list[_Recipe]] = {}
+        self._users: dict[int, list[Recipe]] = {}
         for recipe in self._recipes.values():
             for i in recipe.parts:
                 self._users.setdefault(i, []).append(recipe)
         for part in self._scout.refused:
             self._faults[part.index] = (BAD, "the device refused it before; it is asked again")
-        self._requests: tuple[_Request, ...] = ()
-        self._known: dict[Read, _Request] = {}
+        self._requests: tuple[Prepared, ...] = ()
+        self._known: dict[Read, Prepared] = {}
         self._arrange()
         self._due = 0.0
         self._measured = 0
@@ -141,7 +102,7 @@ class PointsReader:
             if make is not None:
                 at = [besides.setdefault(part, len(points) + len(besides)) for part in others]
                 by = point.scale_by
-                self._recipes[i] = _Recipe(i, (i, *at), make, at[-1] if by and by.absent is not None else -1)
+                self._recipes[i] = Recipe(i, (i, *at), make, at[-1] if by and by.absent is not None else -1)
             elif point.kind.startswith("float"):
                 self._plain_floats.add(i)
         self._parts += [replace(part, index=i) for part, i in besides.items()]
@@ -151,7 +112,7 @@ class PointsReader:
         """Begins a poll."""
         self._held: dict[int, tuple[Any, float]] = {}  # parts of values that are made of several answers, and when
         self._refusal: Refused | None = None
-        self._lost: list[_Request] = []
+        self._lost: list[Prepared] = []
         self._given: set[int] = set()  # the points that a poll with care has told
         self._answered = False
 
@@ -175,7 +136,7 @@ class PointsReader:
         if self._bad:
             yield self._tell({i: (None, fault) for i, fault in self._bad.items()})
 
-    async def _ask(self, request: _Request, deadline: float) -> Column:
+    async def _ask(self, request: Prepared, deadline: float) -> Column:
         try:
             answer = await request.send(deadline)
         except Refused as refusal:
@@ -187,19 +148,19 @@ class PointsReader:
         self._answered = True
         return self._column(request, request.decode(answer))
 
-    def _column(self, request: _Request, values: Sequence[Any]) -> Column:
+    def _column(self, request: Prepared, values: Sequence[Any]) -> Column:
         """What an answer tells."""
         column = Column(values, 0, None, request.points) if request.pick is None else self._made(request, values)
         if request.floats is not None and not finite(request.floats(column.values)):
             _mark_strange(column)
         return column
 
-    def _made(self, request: _Request, raws: Sequence[Any]) -> Column:
+    def _made(self, request: Prepared, raws: Sequence[Any]) -> Column:
         assert request.pick is not None
         faults: dict[int, Fault] = {}
         values: list[Any] = list(request.pick(raws))
         for recipe, pick, at in request.recipes:
-            value, fault = _result(recipe, pick(raws))
+            value, fault = result(recipe, pick(raws))
             if fault is not None:
                 faults[at] = fault
             values.insert(at, value)
@@ -226,7 +187,7 @@ class PointsReader:
                 held[-1] = held[0] and (None, held[0][1])
             got = [each for each in held if each]
             if got and len(got) == len(held) and recipe.point not in self._bad:
-                made.setdefault(min(at for _, at in got), {})[recipe.point] = _result(recipe, [raw for raw, _ in got])
+                made.setdefault(min(at for _, at in got), {})[recipe.point] = result(recipe, [raw for raw, _ in got])
         for answered_s, told in made.items():
             self._given.update(told)
             yield self._tell(told, answered_s)
@@ -334,7 +295,7 @@ class PointsReader:
                 return
             by_s = by_s if n else (self._time() + self._until) / 2
 
-    def _find_out(self, request: _Request) -> Iterator[Ask[Column]]:
+    def _find_out(self, request: Prepared) -> Iterator[Ask[Column]]:
         """A request of which it is open what becomes of it; after one that was lost, first one that was given before.
 
         So it is seen whether the device lives, and some silences in a row are not taken for a lost link.
@@ -345,7 +306,7 @@ class PointsReader:
                 yield partial(self._measure, proof)
         yield partial(self._measure, request)
 
-    async def _measure(self, request: _Request, deadline: float) -> Column:
+    async def _measure(self, request: Prepared, deadline: float) -> Column:
         """A planned request, or a part of one."""
         try:
             answer = await self._timed(request, deadline)
@@ -358,7 +319,7 @@ class PointsReader:
         self._next.extendleft(reversed(self._scout.answered(request.read)))
         return self._take(request, answer)
 
-    async def _try(self, request: _Request, deadline: float) -> Column:
+    async def _try(self, request: Prepared, deadline: float) -> Column:
         """A request that might be better, or given again."""
         try:
             answer = await self._timed(request, deadline)
@@ -376,7 +337,7 @@ class PointsReader:
         self._scout.tried(request.read, given=True)
         return self._take(request, answer)
 
-    async def _timed(self, request: _Request, deadline: float) -> bytes:
+    async def _timed(self, request: Prepared, deadline: float) -> bytes:
         """The answer to one request; notes how long it took."""
         if not self._until:
             now_s = self._time()
@@ -400,7 +361,7 @@ class PointsReader:
         """Whether another request may take longer than until then."""
         return self._time() + 2 * self._pace >= by_s
 
-    def _take(self, request: _Request, answer: bytes) -> Column:
+    def _take(self, request: Prepared, answer: bytes) -> Column:
         if self._faults:
             for part in request.read.parts:
                 self._faults.pop(part.index, None)
@@ -466,11 +427,11 @@ class PointsReader:
                     found.setdefault(recipe.point, fault)
         return found
 
-    def _request(self, read: Read) -> _Request:
+    def _request(self, read: Read) -> Prepared:
         known, spare = self._known.get(read), self._scout.has_spare(read)
         return known if known is not None and known.spare == spare else self._new_request(read, spare)
 
-    def _new_request(self, read: Read, spare: bool) -> _Request:
+    def _new_request(self, read: Read, spare: bool) -> Prepared:
         about = f"read {place(read.table, read.start + self._device.first(read.table), read.count)}"
         send = self._wire.bind(pdu.read(self._device.unit, read.table, read.start, read.count, about, spare=spare))
         if read.table.bits:
@@ -485,7 +446,7 @@ class PointsReader:
         others = [recipe for point, recipe in touched.items() if point not in whole]
         points = tuple(sorted((*plain, *whole)))
         floats = [n for n, i in enumerate(points) if i in self._plain_floats]
-        return _Request(
+        return Prepared(
             read,
             spare,
             send,
@@ -499,16 +460,9 @@ class PointsReader:
         )
 
 
-def _result(recipe: _Recipe, raws: Sequence[Any]) -> tuple[Scalar, Fault | None]:
-    try:
-        return recipe.make(raws), None
-    except NoValue as reason:
-        return None, (BAD, str(reason))
-
-
-def _indices(some: Iterable[_Request | Read]) -> Iterator[int]:
+def _indices(some: Iterable[Prepared | Read]) -> Iterator[int]:
     """The parts in some reads."""
-    return (part.index for each in some for part in (each.read if isinstance(each, _Request) else each).parts)
+    return (part.index for each in some for part in (each.read if isinstance(each, Prepared) else each).parts)
 
 
 def _mark_strange(column: Column) -> None:
