@@ -129,6 +129,8 @@ class PointsReader:
             if self._refusal is not None:
                 yield from self._carefully(at)
                 return
+            if self._lost and not self._answered and not self._wire.tells_apart:
+                return  # a silent unit costs the others on its line one time-out, not two
         if self._lost and self._answered:
             yield from self._once_more()
         if self._held:
@@ -228,6 +230,8 @@ class PointsReader:
                     self._refused(request.read, refusal)
                 else:
                     yield from self._find_out(request)
+                if self._lost and not (self._answered or self._wire.tells_apart) and self._scout.is_given(request.read):
+                    return
                 if self._unreachable:
                     self._troubles |= dict.fromkeys(_indices(self._requests[at + n :]), self._unreachable)
                     break
