@@ -161,16 +161,17 @@ def read(
     if config is not None:
         from edgeflow.cli.watch import read_here
 
-        found = read_here(tag, config)
+        found, of = read_here(tag, config), ""
     else:
-        found = api.get(_agent(url), address)
+        agent, of = _agent(url)
+        found = api.get(agent, address)
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         unit = f" {found['unit']}" if found.get("unit") else ""
         reason = f": {found['reason']}" if found.get("reason") else ""
         value = "no value" if found["value"] is None else f"{_shown(found['value'])}{unit}"
-        print(f"{tag} = {value}  ({found['quality']}{reason}, {found['time'] or 'never read'})")
+        print(f"{tag} = {value}  ({found['quality']}{reason}, {found['time'] or 'never read'}{of})")
     if found["quality"] == "bad":
         raise typer.Exit(EXIT_FAILURE)
 
@@ -202,22 +203,30 @@ def write(
         url = write_here(tag, lambda kind: _typed(value, kind), config)
         if url is None:
             return
-    token, agent = api.token_in(state_dir(state)), _agent(url)
+    token = api.token_in(state_dir(state))
+    agent, of = _agent(url)
     body = {"value": _typed(value, api.get(agent, address)["type"]), "lease": lease, "reason": reason}
     done = api.post(agent, address, body, token)
     if done["note"]:
         print(f"{tag}: {done['note']}")
     else:
-        print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}")
+        print(f"{tag} = {_shown(done['value'])}, until {done['until'] or 'written over'}{of}")
     if done["note"] and done["holds"] is not None:
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _agent(url: str | None) -> str:
-    """The address that was given, or that of the agent of this machine."""
-    from edgeflow.cli.source import agent_url, answering, installed_source
+def _agent(url: str | None) -> tuple[str, str]:
+    """The address that was given, or that of the agent of this machine, and whose it is where nobody has said so."""
+    from edgeflow.cli.source import agent_url, gateway_at, installed_source, must_be_ours
 
-    return url or answering(agent_url(source := installed_source()), source)
+    if url is not None:
+        return url, ""
+    source = installed_source()
+    where = agent_url(source)
+    if source is not None:
+        must_be_ours(where, source)
+        return where, ""
+    return where, f", at {gateway_at(where)}"
 
 
 def _typed(text: str, kind: str) -> Any:

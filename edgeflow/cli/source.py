@@ -56,24 +56,19 @@ def agent_url(source: Document | None) -> str:
     return f"http://{host}:{settings.get('port') or DEFAULT_PORT}"
 
 
+def gateway_at(where: str) -> str:
+    """The name of the gateway whose agent answers at an address."""
+    return str(api.get(where, "/api/v1/status")["gateway"]["name"])
+
+
 def must_be_ours(where: str, source: Document) -> None:
     """Raises EdgeFlowError where the agent at this address is another gateway's than the configuration's; says so."""
     gateway = source.data.get("gateway")
     ours = gateway.get("name") if isinstance(gateway, dict) else None
-    theirs = api.get(where, "/api/v1/status")["gateway"]["name"]
+    theirs = gateway_at(where)
     if ours is not None and theirs != ours:
         print(f"The agent at {where} is that of {theirs}, not of {ours}.", file=sys.stderr)
         raise EdgeFlowError(f"the agent of {theirs}")
-
-
-def answering(where: str, source: Document | None) -> str:
-    """The address, once it is known whose agent answers there: where no configuration says so, it is said."""
-    if source is not None:
-        must_be_ours(where, source)
-    else:
-        theirs = api.get(where, "/api/v1/status")["gateway"]["name"]
-        print(f"The agent of {theirs} answers at {where}.", file=sys.stderr)
-    return where
 
 
 class AgentLinks:

@@ -26,4 +26,7 @@ def test_a_shell_is_told_verbs_tools_and_options(typed: str, offered: set[str]) 
 
 
 def test_a_shell_can_be_taught() -> None:
-    assert "_EDGEFLOW_COMPLETE" in here("--show-completion", "bash").stdout
+    asked = {**environment(), "_EDGEFLOW_COMPLETE": "source_bash"}
+    done = subprocess.run(COMMAND, env=asked, capture_output=True, text=True, check=False)
+    assert "complete -o default -F _edgeflow_completion edgeflow" in done.stdout, done
+    assert "--install-completion" in here("--help").stdout
