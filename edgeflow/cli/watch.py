@@ -36,7 +36,8 @@ EVERY_S = 0.5
 FIRST_S = 10.0
 """How long the first picture is waited for."""
 _CLOCK = SystemClock()
-_NOT_YET = ("not yet connected", "not read yet", "no value yet", "")
+_NOT_YET = ("not yet connected", "connected, ", "not read yet", "no value yet")
+"""How the reason begins where a value may still come."""
 _COLOURS = {"bad": "\x1b[31m", "uncertain": "\x1b[33m"}
 _ROOM = (("reason", 0), ("age", 60), ("raw", 70), ("quality", 50))
 """Columns that are left out where the terminal has fewer columns than so many; the reason gets what is left."""
@@ -256,7 +257,7 @@ async def _settled(picture: Picture) -> list[Line]:
     end_s = asyncio.get_running_loop().time() + FIRST_S
     while True:
         lines = await picture.lines()
-        waits = any(not line.time_ns and line.reason in _NOT_YET for line in lines)
+        waits = any(not line.time_ns and (not line.reason or line.reason.startswith(_NOT_YET)) for line in lines)
         if not waits or asyncio.get_running_loop().time() >= end_s:
             return lines
         await asyncio.sleep(0.1)

@@ -118,7 +118,7 @@ async def test_a_broker_takes_another_port_where_its_own_is_taken() -> None:
 async def test_a_missing_broker_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeflow.plant.broker.mosquitto_path", lambda: None)
     monkeypatch.setattr("edgeflow.plant.broker.find_spec", lambda name: None)
-    for kind, words in (("mosquitto", "mosquitto is not installed"), ("auto", "extra")):
+    for kind, words in (("mosquitto", "mosquitto is not installed"), ("auto", "amqtt as requirements.txt")):
         with pytest.raises(EdgeFlowError, match=words):
             async with broker(0, kind):  # type: ignore[arg-type]
                 pass
