@@ -19,6 +19,7 @@ import pytest
 
 from edgeflow import __version__
 from edgeflow.plant.port import free_port
+from tests.cli.shop import Running
 
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = [
@@ -136,13 +137,22 @@ def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (78, f"{tmp_path}/none.yaml cannot be read: No such file or directory\n")
 
 
-def test_a_state_folder_that_cannot_be_made_is_told_in_words(tmp_path: Path) -> None:
-    (tmp_path / "gateway.yaml").write_text("gateway: {name: line1}\nhttp: {port: 0}\n")
+def test_where_no_state_folder_can_be_made_the_agent_does_its_job_and_says_that_nothing_is_saved(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    (tmp_path / "gateway.yaml").write_text(f"gateway: {{name: line1}}\nhttp: {{port: {port}}}\n")
     (tmp_path / "file").write_text("")
-    done = edgeflow("run", tmp_path / "gateway.yaml", "--state", tmp_path / "file" / "state")
-    assert done.returncode == 78
-    assert "cannot be used as the token file" in done.stderr
-    assert "Traceback" not in done.stderr
+    with Running(tmp_path, "run", tmp_path / "gateway.yaml", "--state", tmp_path / "file" / "state") as agent:
+        agent.said("agent started")
+        said = agent.log.read_text()
+        assert "admin.token cannot be used as the token file (Not a directory)" in said
+        assert "edgeflow.db cannot be opened: Not a directory" in said
+        assert "Traceback" not in said
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30).close()
+        assert refused.value.code == 503
+        assert "nothing can be saved" in refused.value.read().decode()
 
 
 # golden cases
