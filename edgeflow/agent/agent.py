@@ -18,7 +18,7 @@ from edgeflow.agent.conductor import Conductor
 from edgeflow.agent.config import Config
 from edgeflow.agent.core import Core
 from edgeflow.agent.deployments import Deployments
-from edgeflow.agent.tasks import insistence, kept_up
+from edgeflow.agent.tasks import supervised
 from edgeflow.clock import SystemClock
 from edgeflow.devices.devices import Devices
 from edgeflow.engine.engine import VERSION_NS, Engine
@@ -47,7 +47,7 @@ EXIT_WAIT_S = 8.0
 MOST_TIMERS = 20_000
 """So many timers fire before something else has its turn: a tenth of a second."""
 STUBBORN_S = 3.0
-"""After so long whatever still runs is cancelled again."""
+"""So long the parts have to end; then the last commit is made without them."""
 
 
 class Agent:
@@ -136,12 +136,12 @@ class Agent:
             log.info("agent started", gateway=gateway.name, version=__version__, pages=listening.url())
             ended = asyncio.Event()
             async with asyncio.TaskGroup() as group:
-                commits = group.create_task(conductor.run(ended), name="commits")
+                group.create_task(conductor.run(ended), name="commits")
                 parts = [
                     group.create_task(devices.run(), name="devices"),
-                    group.create_task(kept_up("services", services.run), name="services"),
-                    group.create_task(kept_up("homes of the drivers", homes.run), name="homes"),
-                    group.create_task(kept_up("deployments", deployments.watch), name="deployments"),
+                    group.create_task(supervised("services", services.run), name="services"),
+                    group.create_task(supervised("homes of the drivers", homes.run), name="homes"),
+                    group.create_task(supervised("deployments", deployments.watch), name="deployments"),
                     group.create_task(serve(), name="front"),
                 ]
                 notify("READY=1")
@@ -151,8 +151,9 @@ class Agent:
                 await devices.exit_pattern(_soon(EXIT_S + min(devices.exit_s, EXIT_WAIT_S)))
                 for part in parts:
                     part.cancel()
-                with insistence(STUBBORN_S, spare=commits):
-                    await asyncio.wait(parts)
+                _, stubborn = await asyncio.wait(parts, timeout=STUBBORN_S)
+                if stubborn:
+                    log.error("parts of the agent do not end", parts=sorted(part.get_name() for part in stubborn))
                 ended.set()  # nothing comes in any more: the last commit has everything
         log.info("stopped")
 

@@ -12,7 +12,7 @@ from edgeflow import __version__
 from edgeflow.agent.api import build
 from edgeflow.agent.commission import Commission
 from edgeflow.agent.refused import RefusedApi
-from edgeflow.agent.tasks import kept_up
+from edgeflow.agent.tasks import supervised
 from edgeflow.agent.view import View
 from edgeflow.clock import utc_text
 from edgeflow.model import Record
@@ -60,10 +60,10 @@ class Front:
         )
         async with serve_on(app, self._listening) as served, asyncio.TaskGroup() as group:
             self._stats = served.stats
-            group.create_task(kept_up("live feed", feed.run), name="live feed")
+            group.create_task(supervised("live feed", feed.run), name="live feed")
             if uplink is not None:
-                group.create_task(kept_up("uplink", uplink.run), name="uplink")
-                group.create_task(kept_up("reports", partial(self._report, uplink)), name="reports")
+                group.create_task(supervised("uplink", uplink.run), name="uplink")
+                group.create_task(supervised("reports", partial(self._report, uplink)), name="reports")
 
     def _metrics(self) -> bytes:
         if self._measures is None:

@@ -1,4 +1,4 @@
-"""Parts that fail are begun again; parts that do not want to end are told again."""
+"""Parts that fail are begun again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from structlog.testing import capture_logs
 
-from edgeflow.agent.tasks import insistence, kept_up
+from edgeflow.agent.tasks import supervised
 from edgeflow.testing.loop import in_virtual_time
 
 
@@ -21,7 +21,7 @@ async def test_a_part_that_fails_is_begun_again_after_a_growing_pause() -> None:
             raise OSError("gone")
 
     with capture_logs() as logs:
-        await kept_up("uplink", work)
+        await supervised("uplink", work)
     assert begun == [0, 1, 3, 7, 15, 31, 61, 91]
     assert {(entry["log_level"], entry["part"]) for entry in logs} == {("error", "uplink")}
 
@@ -38,36 +38,14 @@ async def test_a_part_that_worked_for_long_is_begun_again_at_once() -> None:
         raise ExceptionGroup("of a task group", [OSError("gone")])
 
     with capture_logs():
-        await kept_up("uplink", work)
+        await supervised("uplink", work)
     assert [b - a for a, b in pairwise(begun)] == [1, 2, 4, 101]
 
 
 @in_virtual_time
 async def test_a_cancelled_part_ends() -> None:
-    task = asyncio.create_task(kept_up("uplink", asyncio.Event().wait))  # type: ignore[arg-type]
+    task = asyncio.create_task(supervised("uplink", asyncio.Event().wait))  # type: ignore[arg-type]
     await asyncio.sleep(1)
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
-
-
-@in_virtual_time
-async def test_a_task_that_swallows_its_cancellation_is_told_again_and_the_spared_one_never() -> None:
-    told = 0
-
-    async def stubborn() -> None:
-        nonlocal told
-        while told < 3:
-            try:
-                await asyncio.sleep(1000)
-            except asyncio.CancelledError:
-                told += 1
-
-    task, spare = asyncio.create_task(stubborn()), asyncio.create_task(asyncio.sleep(5))
-    await asyncio.sleep(1)
-    task.cancel()
-    with insistence(3, spare=spare):
-        await asyncio.wait({task})
-        assert asyncio.get_running_loop().time() == 4.5
-    await asyncio.wait({spare})
-    assert not spare.cancelled()
