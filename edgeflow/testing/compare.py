@@ -5,10 +5,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 from edgeflow.document import shown
 from edgeflow.model import Value
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """How one case went; `problems` is empty where everything is as expected."""
+
+    path: Path
+    case: str
+    problems: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        line = f"{'ok  ' if self.ok else 'FAIL'} {self.path}: {self.case}"
+        return "\n".join([line, *(f"       {problem}" for problem in self.problems)])
 
 
 def differences(expected: Value, given: Value, place: str) -> list[str]:

@@ -48,26 +48,9 @@ from edgeflow.testing.case import (
     samples,
     site_of,
 )
-from edgeflow.testing.compare import differences
+from edgeflow.testing.compare import CaseResult, differences
 
 INSTANCE = "case"
-
-
-@dataclass(frozen=True, slots=True)
-class CaseResult:
-    """How one case went; `problems` is empty where everything is as expected."""
-
-    path: Path
-    case: str
-    problems: tuple[str, ...] = ()
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def __str__(self) -> str:
-        line = f"{'ok  ' if self.ok else 'FAIL'} {self.path}: {self.case}"
-        return "\n".join([line, *(f"       {problem}" for problem in self.problems)])
 
 
 def find_cases(paths: Iterable[Path]) -> list[Path]:

@@ -35,9 +35,8 @@ from edgeflow.document import Document
 from edgeflow.driver import Finding, Home, Note, Row
 from edgeflow.errors import ConfigError, LinkDown, Rejected
 from edgeflow.model import BAD, Block, Sample, Scalar, Value
-from edgeflow.testing.compare import equals
+from edgeflow.testing.compare import CaseResult, equals
 from edgeflow.testing.ends import ENDS, End
-from edgeflow.testing.golden import CaseResult
 from edgeflow.testing.recording import Case, Write
 
 DEVICE = "device"

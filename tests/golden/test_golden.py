@@ -9,8 +9,8 @@ import pytest
 
 from edgeflow.errors import ConfigError
 from edgeflow.node import installed
-from edgeflow.testing.compare import differences, equals
-from edgeflow.testing.golden import CaseResult, find_cases, run_cases
+from edgeflow.testing.compare import CaseResult, differences, equals
+from edgeflow.testing.golden import find_cases, run_cases
 
 FLOW = """
 flow: test
