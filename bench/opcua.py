@@ -87,6 +87,8 @@ async def library(port: int, items: int, period: int, seen: Seen) -> None:
 
 async def driver(port: int, items: int, period: int, seen: Seen) -> None:
     def push(column: Column) -> None:
+        if column.holds:
+            return
         for index, value in zip(column.points or (), column.values, strict=True):
             seen.take(index, value)
 
@@ -113,6 +115,8 @@ async def devices(port: int, items: int, period: int, seen: Seen) -> None:
     index = {f"d/v{number}": number for number in range(items)}
 
     def deliver(block: Block) -> None:
+        if block.holds:
+            return
         for tag, value in zip(block.tags, block.values, strict=True):
             seen.take(index[tag], value)
 

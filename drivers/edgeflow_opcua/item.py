@@ -14,7 +14,7 @@ from edgeflow.model import BAD, Scalar, ValueType
 from edgeflow.units import NS_PER_S
 from edgeflow_opcua.settings import Device, Point
 from edgeflow_opcua.structure import Names, Types
-from edgeflow_opcua.value import Fault, judged, to_scalar
+from edgeflow_opcua.value import Fault, judged, to_epoch, to_scalar
 
 NS_PER_MS = NS_PER_S // 1000
 Taken = tuple[int, Scalar, Fault | None]
@@ -34,11 +34,14 @@ class Taker:
     kind: ValueType
     steps: tuple[int | str, ...]
     names: Names
+    epoch: str | None = None
 
     def take(self, value: Any) -> Scalar:
         """Raises ValueError where the value is not what the point says."""
         for step in self.steps:
             value = _part(value, step)
+        if self.epoch is not None:
+            return to_epoch(value, self.epoch, self.kind)
         if self.names and isinstance(value, int) and not isinstance(value, bool):
             if value not in self.names:
                 raise ValueError(f"the server gives {value}, for which it declares no name")
@@ -65,7 +68,7 @@ class Item:
     def add(self, taker: Taker) -> None:
         """One more point on this variable."""
         self.takers.append(taker)
-        single = len(self.takers) == 1 and not taker.steps and not taker.names and not self.history
+        single = len(self.takers) == 1 and not self.history and not (taker.steps or taker.names or taker.epoch)
         self.index, self.plain = taker.index, _AS_IT_IS[taker.kind] if single else frozenset()
 
     def moment(self, source_ns: int, server_ns: int) -> int:
@@ -137,7 +140,7 @@ def items_of(
         item = found.get(key)
         if item is None:
             item = found[key] = Item(node, device, point, types)
-        item.add(Taker(index, point.type, steps_of(point), names.get(index, {})))
+        item.add(Taker(index, point.type, steps_of(point), names.get(index, {}), point.epoch))
     return list(found.values())
 
 

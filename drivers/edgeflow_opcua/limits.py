@@ -14,7 +14,7 @@ from edgeflow.errors import LinkDown, Rejected
 
 log = structlog.get_logger(__name__)
 
-Kind = Literal["read", "write", "browse", "translate", "items", "history", "register"]
+Kind = Literal["read", "write", "browse", "translate", "items", "history"]
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -23,7 +23,7 @@ CHUNK = 1000
 DECLARED: dict[Kind, str] = {
     "read": "MaxNodesPerRead", "write": "MaxNodesPerWrite", "browse": "MaxNodesPerBrowse",
     "translate": "MaxNodesPerTranslateBrowsePathsToNodeIds", "items": "MaxMonitoredItemsPerCall",
-    "history": "MaxNodesPerHistoryReadData", "register": "MaxNodesPerRegisterNodes",
+    "history": "MaxNodesPerHistoryReadData",
 }  # fmt: skip
 """The names of the limits below OperationLimits (OPC 10000-5, clause 6.3.11)."""
 

@@ -47,13 +47,10 @@ class Publisher:
         request = ua.CreateSubscriptionRequest(Parameters=wanted)
         answer = await self._wire.ask(deadline, request, ua.CreateSubscriptionResponse)
         granted: ua.CreateSubscriptionResult = answer.Parameters
-        self._begin(granted.SubscriptionId, take, 1)
-        return granted
-
-    def _begin(self, subscription: int, take: Take, sequence: int) -> None:
-        self._takers[subscription] = take
-        self._next[subscription] = sequence
+        self._takers[granted.SubscriptionId] = take
+        self._next[granted.SubscriptionId] = 1
         self._publish()
+        return granted
 
     async def unsubscribe(self, subscriptions: list[int], deadline: float) -> None:
         """Ends subscriptions; raises LinkDown."""

@@ -18,7 +18,10 @@ _NO_EVENT = (BAD, "no event of it has come yet")
 
 
 async def reader(server: Server, device: Device, points: Sequence[Point], deadline: float) -> Reader:
-    """Plans once; what cannot be read (events, methods, conditions) is shown as it was last told."""
+    """Plans once; what cannot be read (events, methods, conditions) is shown as it was last told.
+
+    What a method that is called by itself gives is there from the beginning.
+    """
     wire = server.wire
     found = await server.addresses.resolve([point.place for point in points], deadline)
     nodes = {i: node for i, node in enumerate(found) if isinstance(node, ua.NodeId)}
@@ -29,6 +32,10 @@ async def reader(server: Server, device: Device, points: Sequence[Point], deadli
     names = await names_of(wire, [nodes[i] for i in texts], deadline) if texts else []
     items = items_of(device, points, variables, dict(zip(texts, names, strict=True)), server.types)
     wanted = [item.node for item in items]
+
+    for point in points:
+        if point.output is not None and point.call != "written" and not server.methods.known(point):
+            await server.methods.call(point, deadline)
 
     async def read(deadline: float) -> Column:
         data = await wire.read(wanted, deadline)
@@ -44,7 +51,11 @@ async def reader(server: Server, device: Device, points: Sequence[Point], deadli
                 if fault:
                     faults[index] = fault
         for index in told:
-            values[index], fault = _told(server, points[index], nodes.get(index))
+            point = points[index]
+            if point.output is not None:
+                values[index], fault = await server.methods.shown(point, deadline)
+            else:
+                values[index], fault = _told(server, point, nodes.get(index))
             if fault:
                 faults.setdefault(index, fault)
         # A read tells what holds now, so the time at which the server says so counts before the

@@ -8,6 +8,7 @@ from edgeflow.driver import Home
 from edgeflow.model import Scalar, ValueType
 from edgeflow_opcua.address import Addresses
 from edgeflow_opcua.condition import Alarms
+from edgeflow_opcua.method import Methods
 from edgeflow_opcua.pulse import Pulse
 from edgeflow_opcua.settings import Point
 from edgeflow_opcua.structure import Types
@@ -26,6 +27,7 @@ class Server:
         self.addresses, self.types = Addresses(wire), Types(wire)
         self.subscriptions, self.pulse = Subscriptions(wire), Pulse(wire)
         self.alarms = Alarms(wire)
+        self.methods = Methods(wire, self.addresses, self.types)
         self.listeners: set[Listener] = set()
         self._held: dict[Point, Scalar] = {}
 

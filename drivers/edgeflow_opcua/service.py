@@ -154,15 +154,6 @@ async def delete_subscriptions(wire: Wire, subscriptions: Sequence[int], deadlin
     await wire.send(deadline, request)
 
 
-async def transfer(wire: Wire, subscriptions: Sequence[int], deadline: float) -> list[ua.TransferResult]:
-    """Takes over subscriptions of a session that was lost; each says what it can still send again."""
-    request = ua.TransferSubscriptionsRequest()
-    request.Parameters.SubscriptionIds = [ua.IntegerId(one) for one in subscriptions]
-    request.Parameters.SendInitialValues = True
-    answer = await wire.ask(deadline, request, ua.TransferSubscriptionsResponse)
-    return _same(wire, subscriptions, answer.Parameters.Results)
-
-
 def _same(wire: Wire, asked: Sequence[Any], results: Sequence[Any] | None) -> list[Any]:
     """As many results as were asked for."""
     if len(results or ()) != len(asked):

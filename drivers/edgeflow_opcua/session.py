@@ -9,7 +9,6 @@ from itertools import groupby
 from edgeflow.driver import Found, Home, Push, Reader
 from edgeflow.model import Scalar
 from edgeflow_opcua.browse import browse
-from edgeflow_opcua.method import Methods
 from edgeflow_opcua.read import reader
 from edgeflow_opcua.redundancy import connected
 from edgeflow_opcua.server import Server
@@ -33,7 +32,6 @@ class OpcUaSession:
         self._wire = wire
         self._server = server = Server(wire, home)
         self._writer = Writer(server)
-        self._methods = Methods(wire, server.addresses, server.types)
 
     async def prepare(self, device: Device, points: Sequence[Point], deadline: float) -> Reader:
         """Plans Read services of as many nodes as the server takes, 1000 at most."""
@@ -62,7 +60,7 @@ class OpcUaSession:
             node = await self._server.addresses.one(point.place, deadline)
             await self._server.alarms.write(point, node, value, deadline)
             return
-        await self._methods.call(point, value, deadline)
+        await self._server.methods.write(point, value, deadline)
         self._server.tell(point, value)
 
     async def browse(self, path: str, deadline: float) -> AsyncIterator[Found]:

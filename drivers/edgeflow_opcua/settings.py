@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from edgeflow.model import LocalFile, Secret, Strict, ValueType
 from edgeflow.units import NS_PER_S, Duration
@@ -163,11 +171,34 @@ class Link(Strict):
         return self.mode or (None if self.security == "auto" else "SignAndEncrypt")
 
 
+def _patience(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(
+            "what is written is read back anyway where it can be; write how long that may take, for example `3 s`, or "
+            "`read: false` where it cannot be read"
+        )
+    return value
+
+
+def _call(value: Any, take: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return take(value)
+    except ValidationError:
+        raise ValueError(
+            "write `written` (the outputs of what a tag of this method was called with), `connect`, or how often it is "
+            f"called, for example `5 s`, not {value!r}"
+        ) from None
+
+
 Time = Literal["source", "server", "arrival"]
+Epoch = Literal["s", "ms", "us", "ns"]
+Patience = Annotated[Duration, BeforeValidator(_patience)]
 Interval = Annotated[Duration, AfterValidator(_not_zero)]
 Queue = Annotated[int, Field(ge=1, le=100_000)]
 Deadband = Annotated[float | str, BeforeValidator(_deadband)]
 Place = Annotated[str, AfterValidator(_place)]
+Call = Annotated[Literal["written", "connect"] | Interval, WrapValidator(_call)]
+Plain = bool | int | float | str
 
 
 class Device(Strict):
@@ -212,6 +243,9 @@ class Device(Strict):
         default=False,
         description="After an outage the values of the gap are read from the server's own history, where it keeps one; "
         "at most one day back. They go to what records, not to what acts.",
+    )
+    verify: Patience | None = Field(
+        default=None, description="How long it may take until it shows what was written and acknowledged. Default: 2 s."
     )
 
 
@@ -258,10 +292,14 @@ class Point(Strict):
     )
     time: Time | None = Field(default=None, description="As at the device, for this variable.")
     history: bool | None = Field(default=None, description="As at the device, for this variable.")
-    verify: bool = Field(
-        default=False,
-        description="Whether a written value is read back until the server holds it, for a second at most; else the "
-        "write is refused.",
+    epoch: Epoch | None = Field(
+        default=None,
+        description="Of a time: how many of these it is since 1970-01-01 UTC, as a number; with `type: integer` whole "
+        "ones. `ns` needs `type: integer`. Without it a time is a text (ISO 8601).",
+    )
+    verify: Patience | None = Field(
+        default=None,
+        description="How long it may take until what was written is shown; as the device's where not given.",
     )
     object: Place | None = Field(
         default=None,
@@ -273,6 +311,24 @@ class Point(Strict):
         description="A method (NodeId or path) that is called by writing the tag: `true` calls one without arguments, "
         "a value is the one argument, and a JSON array in a text the several. The tag shows what was last written.",
         examples=["ns=2;s=Filler.Reset"],
+    )
+    output: Annotated[int, Field(ge=0)] | str | None = Field(
+        default=None,
+        description="With `method`: the tag shows what the method gives, this one of its output arguments: by name, or "
+        "counted from 0. It is not written; `index` and `field` take a part of it.",
+        examples=["weight", 0],
+    )
+    call: Call = Field(
+        default="written",
+        description="With `output`, when the method is called: `connect`: once on each connection; `5 s`: so often; "
+        "`written`: not for this tag, which shows what came of the last call by writing another tag of the method.",
+        examples=["connect", "5 s"],
+    )
+    arguments: tuple[Plain | tuple[Plain, ...], ...] = Field(
+        default=(),
+        description="With `call: connect` or an interval: what the method is called with. One call serves all tags of "
+        "the device with the same method and arguments; the shortest interval counts.",
+        examples=[[1, "A4"]],
     )
     events: Place | None = Field(
         default=None,
@@ -304,7 +360,7 @@ class Point(Strict):
         if "events" in data:
             return data | {"type": "text"}
         if "method" in data:
-            return data | {"type": "boolean"}
+            return data if "output" in data else data | {"type": "boolean"}
         if "condition" in data:
             return data | {"type": CONDITION_FIELDS.get(str(data.get("field", "active")), "text")}
         return data
@@ -325,8 +381,14 @@ class Point(Strict):
                 raise ValueError(f"`{name}` belongs to {' or '.join(_BELONGS[name])}, not to {thing}")
         if thing == "condition" and (self.field or "active") not in CONDITION_FIELDS:
             raise ValueError(f"a condition has the fields {', '.join(CONDITION_FIELDS)}; not {self.field!r}")
+        if self.output is None and (extra := sorted(self.model_fields_set & _OF_OUTPUTS)) and thing == "method":
+            raise ValueError(f"`{extra[0]}` of a method needs an `output`")
+        if "arguments" in self.model_fields_set and self.call == "written":
+            raise ValueError("`arguments` need `call: connect` or `call: 5 s`; else what is written are the arguments")
         if self.deadband is not None and self.type not in ("number", "integer"):
             raise ValueError("only numbers have a deadband")
+        if self.epoch is not None and self.type not in (("integer",) if self.epoch == "ns" else ("number", "integer")):
+            raise ValueError(f"`epoch: {self.epoch}` needs `type: integer`{'' if self.epoch == 'ns' else ' or number'}")
         return self
 
     @property
@@ -343,7 +405,8 @@ class Point(Strict):
     def __str__(self) -> str:
         where = self.method or self.events or self.condition or f"{self.node or ''}{self.path or ''}"
         index = "" if self.index is None else str([self.index] if isinstance(self.index, int) else list(self.index))
-        return f"{where}{index}{f' {self.field}' if self.field else ''}"
+        output = "" if self.output is None else f" output {self.output}"
+        return f"{where}{output}{index}{f' {self.field}' if self.field else ''}"
 
 
 CONDITION_FIELDS: Mapping[str, ValueType] = {
@@ -352,9 +415,12 @@ CONDITION_FIELDS: Mapping[str, ValueType] = {
 }  # fmt: skip
 _WRITTEN_FIELDS = ("acked", "confirmed", "comment")
 _VARIABLE = ("node or path",)
+_OF_OUTPUTS = frozenset({"index", "field", "epoch", "call", "arguments"})
 _BELONGS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("index", "deadband", "sampling_interval", "time", "history", "verify"), _VARIABLE),
-    "field": (*_VARIABLE, "condition"), "queue": (*_VARIABLE, "events"), "fields": ("events",), "severity": ("events",),
+    **dict.fromkeys(("deadband", "sampling_interval", "time", "history"), _VARIABLE),
+    **dict.fromkeys(("index", "epoch"), (*_VARIABLE, "method")), "field": (*_VARIABLE, "method", "condition"),
+    **dict.fromkeys(("output", "call", "arguments"), ("method",)), "verify": (*_VARIABLE, "condition"),
+    "queue": (*_VARIABLE, "events"), "fields": ("events",), "severity": ("events",),
 }  # fmt: skip
 
 
@@ -364,7 +430,7 @@ def placed(text: str) -> tuple[str | None, str | None]:
 
 
 def writable(point: Point) -> bool:
-    """Whether a point can be written at all: not events, not a part of a structure, not all fields of a condition."""
+    """Whether a point can be written at all: not events, outputs, parts of structures, all fields of a condition."""
     if point.condition is not None:
         return point.field in _WRITTEN_FIELDS
-    return point.events is None and point.field is None
+    return point.events is None and point.field is None and point.output is None

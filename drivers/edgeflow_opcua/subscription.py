@@ -24,7 +24,7 @@ from edgeflow_opcua.wire import Wire
 log = structlog.get_logger(__name__)
 
 _SET_UP_S, _LEAVING_S = 10.0, 1.0
-_MOST_WAITING = 50_000
+_MOST_WAITING, _MOST_OF_EACH = 50_000, 10
 _FULL = "BadTooManyMonitoredItems"
 _FILTERS = frozenset(
     {
@@ -249,9 +249,13 @@ class Subscriptions:
 
 
 class Inbox:
-    """What arrives for one member; bounded: what does not fit is a gap, after which all is read anew."""
+    """What arrives for one member; bounded: what does not fit is a gap, after which all is read anew.
+
+    While it is read, everything may change several times; where that did not fit, it would be read anew for ever.
+    """
 
     def __init__(self) -> None:
+        self.things = 0
         self._waiting: deque[Published] = deque()
         self._size = 0
         self._news = asyncio.Event()
@@ -260,7 +264,8 @@ class Inbox:
         """Never waits: one device that is slow keeps no other waiting."""
         self._waiting.append(published)
         self._size += 1 + len(published.changes) + len(published.events)
-        while self._size > _MOST_WAITING and len(self._waiting) > 1:
+        most = max(_MOST_WAITING, _MOST_OF_EACH * self.things)
+        while self._size > most and len(self._waiting) > 1:
             self._take()
             self._waiting[0].gap = True
         self._news.set()
@@ -291,6 +296,7 @@ class Member:
 
     def handles(self, count: int) -> range:
         """As many numbers as there are things to subscribe to."""
+        self.arrived.things += count
         return self._subscriptions.handles(self, count)
 
     async def add(self, items: Mapping[int, Watched]) -> dict[int, str]:

@@ -13,6 +13,7 @@ from asyncua import ua
 
 from edgeflow.errors import Rejected
 from edgeflow.model import BAD, UNCERTAIN, Quality, Scalar, ValueType
+from edgeflow.units import NS_PER_S
 
 Fault = tuple[Quality, str]
 
@@ -30,6 +31,7 @@ _KINDS: dict[ua.VariantType, ValueType] = {
     _V.String: "text", _V.LocalizedText: "text", _V.Guid: "text", _V.DateTime: "text", _V.ByteString: "bytes",
 }  # fmt: skip
 _OVERFLOW = 0x0480  # the information bits of a data value, and of them "overflow" (OPC 10000-4, clause 7.39.1)
+_LAST_NS = 7_000 * 365 * 86_400 * NS_PER_S
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
@@ -149,6 +151,28 @@ def time_ns(moment: datetime | None) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _UNIX) // _MICROSECOND * 1000
+
+
+EPOCHS = {"s": NS_PER_S, "ms": NS_PER_S // 10**3, "us": NS_PER_S // 10**6, "ns": 1}
+"""Nanoseconds in the units in which a time can be told."""
+
+
+def to_epoch(value: Any, unit: str, kind: ValueType) -> int | float:
+    """A time as how many of the unit have passed since 1970; whole ones as an integer. ValueError where it is none."""
+    if isinstance(value, datetime) and not (ns := time_ns(value)):
+        raise ValueError(f"the server gives no time ({value.isoformat()})")
+    if not isinstance(value, datetime):
+        raise ValueError(f"the server gives {value!r}, which is no time; leave `epoch` out")
+    return ns // EPOCHS[unit] if kind == "integer" else ns / EPOCHS[unit]
+
+
+def from_epoch(value: Scalar, unit: str) -> str:
+    """The time that was written as a number, as ISO 8601; Rejected where it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        us = value * EPOCHS[unit] // 1000 if isinstance(value, int) else round(value * EPOCHS[unit] / 1000)
+        if 0 < us < _LAST_NS // 1000:
+            return iso(1000 * us)
+    raise Rejected(f"{value!r} is no time in {unit} since 1970")
 
 
 def value_type(kind: ua.VariantType) -> ValueType | None:

@@ -14,6 +14,7 @@ from edgeflow.errors import Rejected
 from edgeflow.model import BAD, UNCERTAIN
 from edgeflow.units import NS_PER_S
 from edgeflow_opcua.binary import Published
+from edgeflow_opcua.calls import Calls
 from edgeflow_opcua.changes import columns_of
 from edgeflow_opcua.condition import Conditions
 from edgeflow_opcua.event import Events
@@ -95,6 +96,8 @@ class Watch:
             _Job(_TRY_REFUSED_AGAIN_S, self._try_again, self._now() + _TRY_REFUSED_AGAIN_S),
             _Job(_ROUND_S, self._listen_round, self._now() + _FIRST_VALUE_S),
         ]
+        outputs = {i: point for i, point in enumerate(points) if point.output is not None}
+        self._calls = Calls(server.methods, outputs, self._push_live)
         self._history = History.of(server, device, points)
         if self._history is not None:
             self._jobs.append(_Job(_SAVE_S, self._save, self._now() + _SAVE_S))
@@ -106,6 +109,7 @@ class Watch:
         try:
             await self._alive()
             await self._add(range(len(self._points)))
+            self._calls.begin()
             while True:
                 await self._do_due()
                 try:
@@ -118,15 +122,16 @@ class Watch:
             raise Rejected(f"the server does not answer within {_ASK_S:g} s what is asked to watch it") from None
         finally:
             self._server.listeners.discard(self._called)
+            await self._calls.end()
             if self._history is not None:
                 self._history.save()
             await self._subscriptions.end()
 
-    def _called(self, point: Point) -> None:
+    def _called(self, *points: Point) -> None:
         """A method's tag shows what was last written."""
-        indices = tuple(i for i, own in enumerate(self._points) if own.method is not None and own == point)
-        if indices:
-            self._push(Column([self._server.held_of(point)] * len(indices), 0, None, indices))
+        some = [i for i, own in enumerate(self._points) if own.method and own.output is None and own in points]
+        if some:
+            self._push_live(Column([self._server.held_of(self._points[i]) for i in some], 0, None, tuple(some)))
 
     async def _save(self) -> None:
         if self._history is not None:
@@ -188,6 +193,8 @@ class Watch:
             self._push_live(Column([None] * len(indices), 0, None, indices))
         else:
             await self._read_anew(lost=False)
+            self._called(*self._points)
+            self._calls.show()
 
     def _push_live(self, column: Column) -> None:
         """A value of a server that does not run carries what its state says."""
@@ -272,10 +279,7 @@ class Watch:
 
     async def _begin(self, points: Mapping[int, Point], things: Sequence[Thing]) -> None:
         """What there is to say before anything comes."""
-        methods = [i for i, point in points.items() if point.method is not None]
-        if methods:
-            values = [self._server.held_of(points[i]) for i in methods]
-            self._push(Column(values, 0, None, tuple(methods)))
+        self._called(*points.values())
         for thing in things:
             if isinstance(thing, Events):
                 self._push(Column(["{}"], 0, None, thing.indices))

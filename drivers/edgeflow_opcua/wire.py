@@ -71,7 +71,6 @@ class Wire:
         self.url = parts._replace(netloc=self.where).geturl()
         self.lost = self.ended_by = ""
         self.namespaces: list[str] = []
-        self.servers: list[str] = []
         self.limits = Limits(home, self.url)
         self.chore: Callable[[], Awaitable[None]] | None = None
         self.connection = Connection(self.url, application_uri(None), _SESSION_MS, _CHANNEL_MS)
@@ -258,12 +257,10 @@ class Wire:
         limits = "Server_ServerCapabilities_OperationLimits_"
         nodes = [
             ObjectIds.Server_NamespaceArray,
-            ObjectIds.Server_ServerArray,
             *(getattr(ObjectIds, limits + name) for name in DECLARED.values()),
         ]
-        spaces, servers, *found = await self.read([ua.NodeId(ua.Int32(node)) for node in nodes], deadline)
+        spaces, *found = await self.read([ua.NodeId(ua.Int32(node)) for node in nodes], deadline)
         self.namespaces = [str(uri) for uri in spaces[0]] if isinstance(spaces[0], list) else []
-        self.servers = [str(uri) for uri in servers[0]] if isinstance(servers[0], list) else []
         for kind, (value, *_) in zip(DECLARED, found, strict=True):
             self.limits.declare(kind, value)
 

@@ -1,28 +1,24 @@
-"""Writing: each value in its node's own type, elements of arrays alone, and read back where that is asked."""
+"""Writing: each value in its node's own type, and elements of arrays alone."""
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from asyncua import ua
 from asyncua.ua.attribute_ids import AttributeIds
 
-from edgeflow.errors import Rejected, Unconfirmed
+from edgeflow.errors import Rejected
 from edgeflow.model import Scalar
 from edgeflow_opcua import service
-from edgeflow_opcua.item import Taker, steps_of
 from edgeflow_opcua.limits import Refused
 from edgeflow_opcua.refusal import denied
 from edgeflow_opcua.server import Server
 from edgeflow_opcua.settings import Point
 from edgeflow_opcua.structure import Names, names_of
-from edgeflow_opcua.value import as_variant, from_json, judged, status_name
+from edgeflow_opcua.value import as_variant, from_epoch, from_json, status_name
 from edgeflow_opcua.wire import Late, read_request
 
-_VERIFY_S, _LOOK_AGAIN_S = 1.0, 0.05
 _NOT_ALONE = "the server cannot write single elements of an array; write the whole as JSON, with `type: text`"
 
 
@@ -57,9 +53,6 @@ class Writer:
         for point, status in zip(points, statuses, strict=True):
             if status.value >> 30 >= 2:
                 raise Rejected(f"{point}: {_refusal(point, status_name(status.value))}")
-        for point, node, value in zip(points, nodes, values, strict=True):
-            if point.verify:
-                await self._verify(point, node, value, deadline)
 
     async def _learn(self, points: Sequence[Point], nodes: Sequence[ua.NodeId], deadline: float) -> None:
         """The held value comes first, because a declared type may be an enumeration or a maker's own."""
@@ -86,6 +79,8 @@ class Writer:
         try:
             if value is None:
                 raise Rejected("there is no value to write")  # noqa: TRY301 - said with the point, as the others
+            if point.epoch is not None:
+                value = from_epoch(value, point.epoch)
             if point.index is None:
                 content = from_json(value) if many and isinstance(value, str) else self._number(node, value)
                 return _value(node, None, as_variant(content, kind, many=many))
@@ -127,24 +122,6 @@ class Writer:
         if not self._alone[node]:
             raise Rejected(f"{point}: {_NOT_ALONE}")
 
-    async def _verify(self, point: Point, node: ua.NodeId, value: Scalar, deadline: float) -> None:
-        loop = asyncio.get_running_loop()
-        until = min(deadline, loop.time() + _VERIFY_S)
-        taker = Taker(0, point.type, steps_of(point), self._names.get(node, {}))
-        while True:
-            ((held, code, *_),) = await self._wire.read([node], deadline)
-            fault = judged(code)
-            try:
-                shown = None if fault and code >> 31 else taker.take(held)
-            except ValueError as error:
-                raise Unconfirmed(f"{point}: it was written, but cannot be read back: {error}") from None
-            if _same(shown, value):
-                return
-            if loop.time() + _LOOK_AGAIN_S > until:
-                state = f" ({fault[1]})" if fault else ""
-                raise Unconfirmed(f"{point}: {value!r} was written and taken, but the server holds {shown!r}{state}")
-            await asyncio.sleep(_LOOK_AGAIN_S)
-
 
 def _each(request: ua.ReadParameters) -> list[ua.ReadParameters]:
     """A request for each, for servers that take one node at a time."""
@@ -162,15 +139,3 @@ def _refusal(point: Point, name: str) -> str:
 
 def _size(value: object) -> int:
     return sum(_size(one) for one in value) if isinstance(value, list) else 1
-
-
-def _same(held: Any, written: Any) -> bool:
-    if isinstance(held, str) and isinstance(written, str):
-        return held == written or (written[:1] == "[" and bool(from_json(held) == from_json(written)))
-    if isinstance(held, float) or isinstance(written, float):
-        return (
-            isinstance(held, int | float)
-            and isinstance(written, int | float)
-            and math.isclose(held, written, rel_tol=1e-6)
-        )
-    return bool(held == written)

@@ -191,6 +191,11 @@ class Press:
         async def select(parent, number):
             self.calls.append(["Select", number])
 
+        @uamethod
+        async def weigh(parent, tare):
+            self.calls.append(["Weigh", tare])
+            return float(len(self.calls)), [tare, 2.5], "kg", MOMENT
+
         async def fail(parent, *arguments):
             return ua.StatusCode(ua.StatusCodes.BadOutOfRange)
 
@@ -203,6 +208,10 @@ class Press:
         await self.press.add_method(*name("Reset"), reset)
         await self.press.add_method(*name("Add"), add, [argument("a", V.Double), argument("b", V.Int32)], [V.Double])
         await self.press.add_method(*name("Select"), select, [argument("number", V.UInt16)])
+        gives = [argument("weight", V.Double), argument("parts", V.Double), argument("unit", V.String)]
+        gives[1].ValueRank = 1
+        gives.append(argument("at", V.DateTime))
+        await self.press.add_method(*name("Weigh"), weigh, [argument("tare", V.Double)], gives)
         await self.press.add_method(*name("Fail"), fail, [argument("number", V.UInt16)])
 
     async def events(self) -> None:

@@ -32,8 +32,8 @@ async def write(session: Any, *pairs: tuple[Any, Any]) -> None:
         ("Names", "text", '["x"]'), ("Mode", "text", "Manual"), ("Mode", "integer", 0), ("Level", "text", "high"),
     ],
 )  # fmt: skip
-async def test_what_is_written_is_what_is_read_and_it_is_verified(press: Any, name: str, kind: str, value: Any) -> None:
-    one = point(name, type=kind, verify=True)
+async def test_what_is_written_is_what_is_read(press: Any, name: str, kind: str, value: Any) -> None:
+    one = point(name, type=kind)
     async with opened(press) as session:
         before = (await read(session, [one])).values[0]
         await write(session, (one, value))
@@ -72,7 +72,7 @@ async def test_an_element_is_not_written_where_the_server_would_replace_the_whol
 
 
 async def test_an_array_of_one_is_not_mistaken_for_a_server_that_writes_elements(press: Any) -> None:
-    table = point("Table", type="text", verify=True)
+    table = point("Table", type="text")
     async with opened(press) as session:
         await write(session, (table, "[10]"))
         await write(session, (point("Table", index=0, type="integer"), 11))
@@ -99,7 +99,7 @@ async def test_an_element_is_written_and_the_others_stay(
 ) -> None:
     place = f"ns=1;s=Filler.{name}"
     array = Point.model_validate({"node": place, "type": "text"})
-    points = [Point.model_validate({"node": place, "type": kind, "index": at, "verify": True}) for at, _ in elements]
+    points = [Point.model_validate({"node": place, "type": kind, "index": at}) for at, _ in elements]
     async with opened(node) as session:
         await write(session, (array, whole))
         await write(session, *zip(points, (value for _, value in elements), strict=True))
@@ -124,15 +124,6 @@ async def test_an_element_that_cannot_be_written_is_rejected_and_nothing_changes
         with pytest.raises(Rejected, match=reason):
             await write(session, (Point.model_validate({"node": place, "type": "integer", "index": index}), 99))
         assert (await read(session, [array])).values == ["[10,20,30]"]
-
-
-async def test_a_server_that_takes_a_value_and_holds_another_is_told(press: Any) -> None:
-    stubborn = point("Stubborn", verify=True)
-    press.tell("stubborn", "Stubborn", value=1.0)
-    async with opened(press) as session:
-        with pytest.raises(Rejected, match=r"2\.0 was written and taken, but the server holds 1\.0"):
-            await write(session, (stubborn, 2.0))
-        await write(session, (stubborn, 1.0))
 
 
 async def test_methods_are_called_by_writing(press: Any) -> None:
