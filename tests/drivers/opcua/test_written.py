@@ -18,6 +18,7 @@ from tests.drivers.opcua.pushed import PRESS
 TAGS: dict[str, dict[str, Any]] = {
     "double": {"node": f"{PRESS}Double"},
     "stubborn": {"node": f"{PRESS}Stubborn", "verify": "200 ms"},
+    "stuck": {"node": f"{PRESS}Stubborn"},
     "table": {"node": f"{PRESS}Table", "type": "text"},
     "moment": {"node": f"{PRESS}DateTime", "epoch": "s"},
     "select": {"object": f"{PRESS}Press", "method": f"{PRESS}Press.Select", "type": "integer"},
@@ -62,6 +63,17 @@ async def test_a_server_that_takes_a_value_and_holds_another_is_told(press: Any,
     (held,) = await written(press, "stubborn", 2.0, device=device)
     assert held == Held(1.0, "sent 2.0, the device holds 1.0")
     assert asyncio.get_running_loop().time() - begun < 4.0
+
+
+@pytest.mark.parametrize(("device", "shortest", "longest"), [({}, 1.5, 9.0), ({"verify": "200 ms"}, 0.0, 1.5)])
+async def test_it_is_waited_for_as_long_as_the_device_says(
+    press: Any, device: dict[str, Any], shortest: float, longest: float
+) -> None:
+    press.tell("stubborn", "Stubborn", value=1.0)
+    begun = asyncio.get_running_loop().time()
+    (held,) = await written(press, "stuck", 2.0, device=device)
+    assert held == Held(1.0, "sent 2.0, the device holds 1.0")
+    assert shortest < asyncio.get_running_loop().time() - begun < longest
 
 
 def test_a_read_back_that_is_only_switched_on_says_what_to_write() -> None:
