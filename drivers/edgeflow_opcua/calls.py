@@ -28,6 +28,7 @@ class Calls:
         for index, point in points.items():
             self._of.setdefault(source_of(point), []).append(index)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
 
     def begin(self) -> None:
         """What is called by itself is called now; the others show what was given before."""
@@ -55,7 +56,17 @@ class Calls:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, name="opcua: method")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
+
+    def check(self) -> None:
+        """Raises what a task has failed with: a fault of ours, which must not stay unheard."""
+        if self._failure is not None:
+            raise self._failure
 
     def _written(self) -> None:
         """Somebody has called a method."""

@@ -147,6 +147,7 @@ class Watch:
 
     async def _beat(self) -> None:
         """Says "alive" where the server runs, its clock has advanced, and it still publishes for this device."""
+        self._calls.check()
         beat = await self._server.pulse.beat(self._beat_s)
         if beat is None:
             return

@@ -20,6 +20,7 @@ QUARANTINE = {
 """Where a bug is contained: the only places that may catch everything."""
 
 OWNERS = {
+    "drivers/edgeflow_opcua/calls.py": "methods are called until the watch ends, which hears of failures and waits",
     "drivers/edgeflow_opcua/publish.py": "a subscription publishes until it is closed, and is waited for then",
     "drivers/edgeflow_opcua/wire.py": "a connection keeps itself alive, and ends that together with itself",
     "edgeflow/devices/connection.py": "a request in flight is never cancelled; the session ends its tasks in order",

@@ -13,6 +13,7 @@ from edgeflow_opcua import watch as watch_module
 from edgeflow_opcua.binary import Published
 from edgeflow_opcua.item import items_of
 from edgeflow_opcua.server import Server
+from edgeflow_opcua.subscription import Inbox
 from edgeflow_opcua.watch import Watch
 from tests.drivers.opcua.pushed import DEVICE, Pushed, opened, point, watching
 
@@ -117,3 +118,20 @@ async def test_a_path_that_appears_later_is_picked_up(press: Any, monkeypatch: A
             press.tell("add", "Later", value=4.5)
             await until(lambda: pushed.values == {0: 4.5, 1: 4.5, 2: 0.1}, "the new node is pushed")
             task.cancel()
+
+
+async def test_a_large_device_may_change_several_times_while_it_is_busy_and_nothing_is_lost() -> None:
+    inbox = Inbox()
+    inbox.things = 20_000
+    for number in range(100):
+        inbox.put(Published(1, changes=[(handle, number, 0, 0) for handle in range(1000)], news=True))
+    assert [(await inbox.get()).gap for _ in range(100)] == [False] * 100
+
+
+async def test_what_waits_for_a_device_has_a_bound_and_what_does_not_fit_is_a_gap() -> None:
+    inbox = Inbox()
+    for number in range(100):
+        inbox.put(Published(1, changes=[(handle, number, 0, 0) for handle in range(1000)], news=True))
+    left = [await inbox.get() for _ in range(49)]
+    assert [one.gap for one in left] == [True, *[False] * 48]
+    assert left[-1].changes[0][1] == 99
