@@ -20,7 +20,7 @@ poll name every point, also those that nothing was asked for. A request may be m
 Where a request of several is not answered, `Silent` carries the points it asked for: they are BAD while
 others of the same poll are answered. Where the first `LOST` of a poll are not, or one that carries no
 points, the device is silent and the poll ends; so a reader puts what was lost the last time behind what
-was answered.
+was answered. One that is silent already is given a single request.
 
 **What is pushed** is one of three things, and a driver says no more than it knows:
 
@@ -46,7 +46,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -187,15 +186,6 @@ def _joined(columns: Sequence[Column], lost: Iterable[tuple[Silent, tuple[int, .
         None if order == list(range(len(order))) else tuple(order),
         answered_s=min(column.answered_s for column in columns),
     )
-
-
-def spread(ask: Ask[T], each_s: float) -> tuple[Ask[T], float]:
-    """How to ask, and how long that may take, where each request of several that one still makes may take so long."""
-    several: int = getattr(ask, "requests", 1)
-    if several <= 1:
-        return ask, each_s
-    steps: Any = ask
-    return partial(steps, each_s=each_s), several * each_s
 
 
 Push = Callable[[Column], None]

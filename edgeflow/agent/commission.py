@@ -37,7 +37,7 @@ from edgeflow.devices.plan import LinkPlan, Plant
 from edgeflow.devices.template import FOLDER, Library
 from edgeflow.devices.tool import MOST_FOUND, Look, address_of, browse, data_of, look_with, opened, tool_of, until
 from edgeflow.document import explain, suggestion
-from edgeflow.driver import Browses, Driver, Finding, Found, Home, spread
+from edgeflow.driver import Browses, Driver, Finding, Found, Home
 from edgeflow.errors import ConfigError, EdgeFlowError, LinkDown, Rejected
 from edgeflow.model import Secret
 from edgeflow.units import NS_PER_S
@@ -339,8 +339,7 @@ async def _closed(findings: AsyncIterator[Finding]) -> AsyncIterator[None]:
 async def _ask(connection: Connection, timeout_s: float, request: Callable[[float], Awaitable[T]]) -> T:
     """One request in its turn over the agent's session; where the link is lost by it, the agent opens it anew."""
     try:
-        asked, allowed_s = spread(request, timeout_s)
-        return await connection.ask(object(), asked, allowed_s, patient=False)
+        return await connection.ask(object(), request, timeout_s, patient=False)
     except LinkDown as error:
         connection.fail(str(error))
         raise

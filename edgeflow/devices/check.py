@@ -23,7 +23,7 @@ from edgeflow.devices.physics import Check, Judgement, Live, Measured, adapter, 
 from edgeflow.devices.plan import DevicePlan, LinkPlan, TagPlan
 from edgeflow.devices.scale import value_of
 from edgeflow.devices.template import Library, Sheet
-from edgeflow.driver import Column, Driver, Finding, Home, Note, Progress, Reader, Reads, Row, Watches, poll, spread
+from edgeflow.driver import Column, Driver, Finding, Home, Note, Progress, Reader, Reads, Row, Watches, poll
 from edgeflow.errors import ConfigError, LinkDown, Problem, Rejected, Silent
 from edgeflow.model import BAD, GOOD, Scalar, Strict, Value
 from edgeflow.units import NS_PER_S, Duration
@@ -136,8 +136,7 @@ async def check(
     loop = asyncio.get_running_loop()
 
     async def ask(request: Callable[[float], Awaitable[Any]]) -> Any:
-        asked, allowed_s = spread(request, device.timeout_ns / NS_PER_S)
-        return await asked(loop.time() + allowed_s)
+        return await request(loop.time() + device.timeout_ns / NS_PER_S)
 
     async with link.driver.open(link.config, loop.time() + link.open_ns / NS_PER_S, home.at(link.name)) as session:
         async for finding in check_on(session, ask, device, library, options):

@@ -35,7 +35,7 @@ from edgeflow.devices.output import OutputWriter
 from edgeflow.devices.patience import Custom
 from edgeflow.devices.plan import DevicePlan
 from edgeflow.devices.turns import Turns
-from edgeflow.driver import LOST, Column, Reader, Reads, Watches, Writes
+from edgeflow.driver import Column, Reader, Reads, Watches, Writes
 from edgeflow.errors import LinkDown, Rejected, Silent
 from edgeflow.model import Block, Scalar
 from edgeflow.units import NS_PER_S, duration_text
@@ -72,8 +72,7 @@ class _Group:
 class Device:
     """A device; hands its blocks to `deliver`, one call each, in order.
 
-    `phase` (0..1) spreads the polls of many devices over their period. `custom`: of the link, where others use it too;
-    `outputs_wait`: it also has outputs, which wait while this device is read.
+    `phase` (0..1) spreads the polls of many devices over their period. `custom`: of the link, where others use it too.
     """
 
     def __init__(
@@ -84,12 +83,11 @@ class Device:
         *,
         phase: float = 0.0,
         custom: Custom | None = None,
-        outputs_wait: bool = False,
     ) -> None:
         self.plan, self._strikes = plan, 0
         self.intake = Intake(plan, clock, deliver)
         self.stats = self.intake.stats
-        self.turns = Turns(plan.timeout_ns / NS_PER_S, custom, outputs_wait=outputs_wait)
+        self.turns = Turns(plan.timeout_ns / NS_PER_S, custom)
         self.writer: OutputWriter | None = None
         self._answered = False  # in this session
         self._clock = clock
@@ -274,18 +272,25 @@ class Device:
         A lost request costs its own points as long as others are answered. Returns those of a silent device.
         """
         lost: list[Silent] = []  # and not yet told, because nothing has been answered
-        answered, time = False, asyncio.get_running_loop().time
-        for request in read():
+        answered = repeated = False
+        time, requests = asyncio.get_running_loop().time, iter(read())
+        request = next(requests, None)
+        while request is not None:
             try:
-                column = await self.turns.one(connection, group, request, again=bool(lost))
+                column = await self.turns.one(connection, group, request, again=bool(lost) or repeated)
             except Silent as error:
                 lost.append(error)
-                if error.points is None:
-                    return lost
+                following = None if error.points is None else next(requests, None)
                 if answered:
+                    if error.points is None:
+                        return lost
                     self._not_answered(group, lost)
-                elif len(lost) == LOST:
+                elif following is None and not repeated and len(lost) == 1 and self.turns.forgives():
+                    lost.clear()  # there is no other request that could tell whether the device is there
+                    repeated, following = True, request
+                elif following is None or len(lost) >= self.turns.most_lost:
                     return lost
+                request = following
                 continue
             self._heard_s = now_s = time()
             answered, read_ns = True, self._clock.now_ns()
@@ -298,6 +303,7 @@ class Device:
                 self._proved(connection)
             if lost:
                 self._not_answered(group, lost)
+            request = next(requests, None)
         return lost
 
     def _not_answered(self, group: _Group, lost: list[Silent]) -> None:

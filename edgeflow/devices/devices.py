@@ -84,9 +84,6 @@ class Devices:
         self._devices: dict[str, Device] = {}
         self._writers: dict[str, OutputWriter] = {}
         self._looked_at_s: dict[str, float] = {}
-        lamps = [each for each in outputs.values() if not each.implicit]
-        driven = [plant.plans[element.tag].tag.device for each in lamps for element in each.elements.values()]
-        with_outputs = {plant.devices[name].link for name in driven}
         behind: dict[str, list[DevicePlan]] = {}
         for device in plant.devices.values():
             behind.setdefault(device.link, []).append(device)
@@ -102,7 +99,6 @@ class Devices:
                     partial(self._hand_on, deliver),
                     phase=len(self._devices) * GOLDEN % 1,
                     custom=custom,
-                    outputs_wait=link.name in with_outputs,
                 )
                 clients.append(one)
         self._outputs = {name: self._output(binding) for name, binding in outputs.items()}

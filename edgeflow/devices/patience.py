@@ -73,13 +73,18 @@ class Patience:
         if self._until_s is not None:
             self._until_s = self._time() + self.allowed_s + _HOLD_S
 
-    def timed(self, request: Callable[[float], Awaitable[T]], times: float) -> Callable[[float], Awaitable[T]]:
-        """The request, which may be several, and what its outcome says of the device."""
+    @property
+    def silent_already(self) -> bool:
+        """Whether the last request was not answered either."""
+        return self._failures > 0
+
+    def timed(self, request: Callable[[float], Awaitable[T]]) -> Callable[[float], Awaitable[T]]:
+        """The request, and what its outcome says of the device."""
 
         async def ask(deadline: float) -> T:
             begun_s = self._time()
             answer = await request(deadline)
-            self._answered((self._time() - begun_s) / times)
+            self._answered(self._time() - begun_s)
             return answer
 
         return ask

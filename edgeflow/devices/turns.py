@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from edgeflow.devices.connection import Connection
 from edgeflow.devices.patience import Custom, Patience
-from edgeflow.driver import Ask, spread
+from edgeflow.driver import LOST
 from edgeflow.errors import Silent
 
 T = TypeVar("T")
@@ -16,12 +17,17 @@ T = TypeVar("T")
 class Turns:
     """The requests of one device: its reads, its writes, what its outputs need.
 
-    `custom`: of the link, where others use it too; `outputs_wait`: outputs wait while this device is read.
+    `custom`: of the link, where others use it too.
     """
 
-    def __init__(self, timeout_s: float, custom: Custom | None, *, outputs_wait: bool = False) -> None:
-        self._timeout_s, self._custom, self._outputs_wait = timeout_s, custom, outputs_wait
+    def __init__(self, timeout_s: float, custom: Custom | None) -> None:
+        self._timeout_s, self._custom = timeout_s, custom
         self._patience: Patience | None = None
+
+    @property
+    def most_lost(self) -> int:
+        """So many requests of a poll in a row are made without an answer."""
+        return 1 if self._patience is not None and self._patience.silent_already else LOST
 
     async def ask(
         self,
@@ -36,11 +42,14 @@ class Turns:
 
         `plan`: the request prepares another and may send nothing, so how long it takes says nothing.
         """
-        try:
-            return await self.one(connection, who, request, write=write, plan=plan)
-        except Silent:
-            self.silent()
-            raise
+        while True:
+            try:
+                return await self.one(connection, who, request, write=write, plan=plan)
+            except Silent:
+                if not write and self.forgives():
+                    continue
+                self.silent()
+                raise
 
     async def one(
         self,
@@ -52,31 +61,23 @@ class Turns:
         plan: bool = False,
         again: bool = False,
     ) -> T:
-        """As `ask`, but the caller judges whether the device is silent.
+        """As `ask`, but once, and the caller judges whether the device is silent.
 
         `again`: the next request of a poll of which one was lost.
         """
         if self._custom is None:
-            asked, allowed_s = self._spread(request, self._timeout_s)
-            return await connection.ask(who, asked, allowed_s, write=write)
+            return await connection.ask(who, request, self._timeout_s, write=write)
         if self._patience is None:
             self._patience = Patience(self._timeout_s, self._custom)
         patience = self._patience
-        while True:
-            await patience.turn(again=again)
-            try:
-                each_s = patience.allowed_s
-                asked, allowed_s = self._spread(request, each_s)
-                asked = asked if plan else patience.timed(asked, allowed_s / each_s)
-                return await connection.ask(who, asked, allowed_s, write=write)
-            except Silent:
-                if write or not patience.forgives():
-                    raise
+        if again:  # the others, whose polls have waited for the lost one, go on first
+            await asyncio.sleep(patience.allowed_s)
+        await patience.turn(again=again)
+        return await connection.ask(who, request if plan else patience.timed(request), patience.allowed_s, write=write)
 
-    def _spread(self, request: Ask[T], each_s: float) -> tuple[Ask[T], float]:
-        """How it is asked, and for how long; no output waits for more than one time-out."""
-        asked, allowed_s = spread(request, each_s)
-        return asked, min(allowed_s, self._timeout_s) if self._outputs_wait else allowed_s
+    def forgives(self) -> bool:
+        """Whether a lost request is made once more at once."""
+        return self._patience is not None and self._patience.forgives()
 
     def silent(self, requests: int = 1) -> None:
         """So many requests in a row were not answered."""

@@ -21,6 +21,8 @@ ON_A_LINE = {
 }
 
 
+FAULT_S = 1.0
+"""Longer than it takes to know that a unit is silent: two time-outs, and one between them for the others."""
 FOR_TWO_MINUTES = {
     "tcp": ("--seconds=6",),
     "rtu-over-tcp": ("--faults=late", "--seconds=100"),
@@ -31,7 +33,7 @@ FOR_TWO_MINUTES = {
 async def failing(variant: str, faults: tuple[str, ...], folder: Path) -> None:
     async with campaign(variant, folder, every_s=0.25, timeout_s=0.2, answer_s=0.001) as running:
         for n, fault in enumerate(faults):
-            trial = await running.trial(fault, 1 + (7 * n) % 20, 0.6)
+            trial = await running.trial(fault, 1 + (7 * n) % 20, FAULT_S)
             assert not trial.wrong, f"{variant}, {fault}"
             assert trial.values > 19 * 35, f"{variant}, {fault}: the others were read"
 
