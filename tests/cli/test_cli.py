@@ -394,7 +394,11 @@ def test_logs_that_cannot_be_written_do_not_end_the_process(tmp_path: Path, log:
 def test_a_lost_terminal_ends_it_properly_and_signals_that_mean_nothing_do_not(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "edgeflow.cli.main", "central", "run", "--state", tmp_path, "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whoever runs the tests may ignore it
+    )
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", process)
         for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGPIPE):

@@ -80,7 +80,7 @@ def doublings(many: int) -> Plan:
     return plan(nodes, wires)
 
 
-@pytest.mark.parametrize("many", [12, 13])
+@pytest.mark.parametrize("many", [14, 15])  # fewer are done in time on a fast machine
 def test_a_flow_that_doubles_its_messages_is_stopped_within_its_first_ticks(many: int) -> None:
     engine = Engine(SITE.outputs, limited=True)
     engine.deploy(doublings(many), {}, 0, "first")
