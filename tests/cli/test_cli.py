@@ -397,7 +397,7 @@ def test_a_lost_terminal_ends_it_properly_and_signals_that_mean_nothing_do_not(t
     process = subprocess.Popen(
         command,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # whoever runs the tests may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509  # one thread; who runs the tests may ignore it
     )
     try:
         wait_until_it_answers(f"http://127.0.0.1:{port}/healthz", process)
