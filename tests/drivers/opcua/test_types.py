@@ -164,7 +164,7 @@ async def test_browsing_shows_what_can_be_written_into_a_configuration(press: An
         ({"node": "i=1", "events": "i=2253"}, "not node or path and events"),
         ({"method": "ns=2;s=x"}, "write `object` and `method` together"),
         ({"node": "i=1", "severity": 500}, "`severity` belongs to events, not to node or path"),
-        ({"events": "i=2253", "index": 1}, "`index` belongs to node or path, not to events"),
+        ({"events": "i=2253", "index": 1}, "`index` belongs to node or path or method, not to events"),
         ({"condition": "i=1", "field": "loud"}, "a condition has the fields active, acked"),
         ({"node": "i=1", "field": "a..b"}, "write a field like `Position.X`"),
         ({"path": "Objects/2:Filler"}, "write a path like `/Objects/2:Filler/2:State`"),
